@@ -1,0 +1,1 @@
+"""The private records of the inner topics: versioned msgpack maps."""

@@ -1,0 +1,99 @@
+"""Records of the features topic: what feature extraction computed, as it computed it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict, cast
+
+from services.contracts.inner.codec import pack, unpack
+
+VERSION = 1
+BATCH_KEY = b"\x00batch"
+"""Key of the seal that ends every extraction transaction in each partition it consumed."""
+
+
+class Attribution(TypedDict):
+    """The served list that an event responds to."""
+
+    list: str
+    rank: int
+    """1-based; 0 when the item was not in the list."""
+    arm: str
+    propensity: float
+    latency_ms: int
+
+
+class EventFeature(TypedDict):
+    """One accepted interaction, or a weak negative implied by an unanswered impression."""
+
+    v: int
+    kind: Literal["event", "implied"]
+    src: list[int]
+    """[partition, offset] of the interaction; an implied record carries its trigger's."""
+    user: str
+    item: str
+    ih: int
+    """64-bit hash of the item id (contracts.keys.item_hash)."""
+    id: str
+    """Event id as produced, or "<partition>@<offset>" when the producer gave none."""
+    type: str
+    value: float | None
+    t: int
+    """Event time, Unix ms."""
+    ts: int
+    """Append time of the interaction in Kafka, Unix ms."""
+    w: float
+    """Learning weight: > 0 is a positive of that strength, 0 is not learned, < 0 is a negative."""
+    session: list[int]
+    """[session number, position in the session from 0, gap to the user's previous event in ms; -1 at the first]."""
+    ctx: list[int]
+    """Hashed context features, uint32."""
+    content: list[int]
+    """Hashed content features of the item, uint32."""
+    pref: list[list[float]]
+    """The user's decayed preference before this event: [[category hash, weight], ...], strongest first."""
+    list: NotRequired[Attribution | None]
+
+
+class EraseFeature(TypedDict):
+    """Forget a user: written for an erasure request."""
+
+    v: int
+    kind: Literal["erase"]
+    src: list[int]
+    """[partition, offset] of the erasure request."""
+    user: str
+
+
+class ExtractionBatch(TypedDict):
+    """The seal: every interaction in [from, to) is a feature record or named here."""
+
+    v: int
+    kind: Literal["batch"]
+    partition: int
+    range: list[int]
+    """[from, to): positions in interactions."""
+    n: int
+    """Accepted: feature records of kind "event" written for this range."""
+    dup: list[int]
+    late: list[int]
+    dead: list[int]
+    moved: list[int]
+    """Offsets re-keyed: written again to the partition that owns the user."""
+
+
+Feature = EventFeature | EraseFeature | ExtractionBatch
+
+
+def encode(record: Feature) -> bytes:
+    """Encode one features record."""
+    return pack(record)
+
+
+def decode(value: bytes) -> Feature:
+    """Decode one features record; raises `InnerRecordError`."""
+    return cast(Feature, unpack(value, VERSION, "feature"))
+
+
+def is_event(record: Any) -> bool:
+    """Whether a decoded record is learned from (an event or an implied negative)."""
+    return record["kind"] in ("event", "implied")

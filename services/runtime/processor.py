@@ -1,0 +1,169 @@
+"""What the runtime asks of a service: a pure processor, and the batches it is given.
+
+A processor knows nothing of Kafka, has no clock and does no I/O. The runtime restores its state,
+hands it batches, writes what it sends and commits: one `step` is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One consumed record as a decoder sees it: raw bytes and where they stood in the log."""
+
+    topic: str
+    """Logical topic name, without the configured prefix."""
+    partition: int
+    offset: int
+    timestamp_ms: int
+    """Kafka timestamp of the record (broker append time on streamrec's topics), Unix ms."""
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class DecodeError(ValueError):
+    """A record cannot be decoded or validated. The runtime sends it to dead-letters."""
+
+
+Decoder = Callable[[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]], Any]
+"""`decode(key, value, headers) -> value` for one topic; raises `DecodeError`. None stays None."""
+
+
+@dataclass(slots=True)
+class Slice:
+    """Consecutive records of one partition, as parallel lists in offset order.
+
+    `[start, end)` are positions: the next slice of the partition starts where this one ends, and
+    offsets inside may have gaps (transaction markers, compaction). `dead` holds the offsets of the
+    records in the range that were dead-lettered; they are not in the lists.
+    """
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    offsets: list[int] = field(default_factory=list)
+    timestamps: list[int] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    dead: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Batch:
+    """The input of one step: at most one slice per partition, sorted by (topic, partition)."""
+
+    now_ms: int
+    """The runtime's clock, Unix ms."""
+    slices: list[Slice] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record to write. `partition=None` means murmur2 of the key, as the Java client does."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What a step sends, in order, and which input it covers.
+
+    By default the whole batch counts as consumed. A processor that holds input in memory without
+    having written its effect (an item shard between two sweeps) calls `hold` for that partition;
+    the committed position of a held partition does not move until `covered` names a new one.
+    """
+
+    records: list[Output] = field(default_factory=list)
+    dead: list[tuple[str, int, int, str]] = field(default_factory=list)
+    """Records that decoded but were refused by the processor: (topic, partition, offset, why)."""
+    positions: dict[tuple[str, int], int | None] = field(default_factory=dict)
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: tuple[tuple[str, bytes], ...] = (),
+    ) -> None:
+        """Append one record."""
+        self.records.append(Output(topic, key, value, partition, headers))
+
+    def refuse(self, topic: str, partition: int, offset: int, why: str) -> None:
+        """Send an input record of this batch to dead-letters, with its original bytes."""
+        self.dead.append((topic, partition, offset, why))
+
+    def hold(self, topic: str, partition: int) -> None:
+        """Do not move the committed position of this partition with this step."""
+        self.positions[topic, partition] = None
+
+    def covered(self, topic: str, partition: int, position: int) -> None:
+        """Commit `position` (the next offset to read) for this partition with this step."""
+        self.positions[topic, partition] = position
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The topics of a processor, by logical name.
+
+    leading: subscribed in the consumer group; its partitions are the tasks.
+    followers: the same partition numbers of co-partitioned topics, assigned by hand; their
+        positions are committed in the same transactions.
+    tables: whole topics (every partition), read from their start before the first step and kept
+        up to date between steps; never committed.
+    state: co-partitioned compacted topics, read from their start to their end when a partition is
+        opened and not followed afterwards. When `leading` is among them, the task resumes at the
+        end of the restore instead of at the committed offset.
+    """
+
+    leading: str
+    followers: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+
+
+class Processor(Protocol):
+    """One service role as the runtime drives it. All calls come from one thread."""
+
+    name: str
+    inputs: Inputs
+    decoders: dict[str, Decoder]
+
+    def open(self, partition: int) -> None:
+        """Start owning a partition, with empty state."""
+
+    def load(self, slice_: Slice) -> None:
+        """Take in state records (while a partition is restored) or table records (any time between
+        steps). For a compacted topic the last record of a key wins and None deletes it."""
+
+    def restored(self, partition: int) -> int | None:
+        """Called when all state of the partition has been loaded: the position at which the leading
+        topic must resume, or None for the committed offset."""
+
+    def step(self, batch: Batch, out: Outputs) -> None:
+        """Process one batch of leading and follower records. Deterministic."""
+
+    def wake_at(self) -> int | None:
+        """When the next step is due even without input (Unix ms on the runtime's clock), or None."""
+
+    def dump(self, partition: int) -> Iterable[tuple[str, bytes, bytes]] | None:
+        """Every state record of the partition as (topic, key, value), in a form that `load` takes:
+        what a local checkpoint stores. None when this processor keeps no checkpoint."""
+
+    def close(self, partition: int) -> None:
+        """Stop owning a partition and forget its state."""
+
+
+def slice_rows(slice_: Slice) -> Iterator[tuple[int, int, bytes | None, Any]]:
+    """Iterate a slice as (offset, timestamp_ms, key, value)."""
+    return zip(slice_.offsets, slice_.timestamps, slice_.keys, slice_.values, strict=True)

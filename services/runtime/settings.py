@@ -1,0 +1,135 @@
+"""The configuration table's mechanism, and the settings every service shares.
+
+A setting is one field: name, environment variable (STREAMREC_ + name in capitals), unit, default
+and doc stand together, and validation, `--help`, the README's table and the compose file follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "STREAMREC_"
+
+
+class SettingsError(ValueError):
+    """A setting is wrong. The message names it, its environment variable and what to do."""
+
+
+def setting(default: Any, doc: str, *, unit: str = "", **constraints: Any) -> Any:
+    """Declare one setting: default, one-sentence doc, unit, and pydantic constraints (ge, le, ...)."""
+    return Field(default=default, description=doc, json_schema_extra={"unit": unit}, **constraints)
+
+
+class Settings(BaseSettings):
+    """Base of every settings table: reads STREAMREC_* variables, refuses wrong values by name."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Any:
+        """Read the environment; `overrides` (from the command line) win.
+
+        Raises:
+            SettingsError: a value is not valid.
+        """
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            raise SettingsError(_explain(cls, error)) from None
+
+
+class Row(NamedTuple):
+    """One line of the configuration table."""
+
+    name: str
+    env: str
+    unit: str
+    default: str
+    doc: str
+    field: FieldInfo
+
+
+def rows(table: type[Settings]) -> Iterator[Row]:
+    """The lines of a settings table, in the order of declaration."""
+    for name, field in table.model_fields.items():
+        extra = field.json_schema_extra
+        unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
+        default = "" if field.default is None else str(field.default)
+        yield Row(name, ENV_PREFIX + name.upper(), unit, default, field.description or "", field)
+
+
+def _explain(table: type[Settings], error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else "?"
+        field = table.model_fields.get(name)
+        doc = f" ({field.description})" if field else ""
+        lines.append(
+            f"{name}: {problem['msg']}, got {problem.get('input')!r}{doc}. "
+            f"Set {ENV_PREFIX}{name.upper()} or --{name.replace('_', '-')}."
+        )
+    return "\n".join(lines)
+
+
+class KafkaSettings(Settings):
+    """Where Kafka is and how topics are named and laid out. Every command reads these."""
+
+    bootstrap_servers: str = setting("127.0.0.1:9092", "Kafka brokers, host:port, comma-separated.")
+    topic_prefix: str = setting("", "Prefix of every topic, group and transactional id.")
+    user_partitions: int = setting(4, "Partitions of every user-keyed topic.", unit="partitions", ge=1)
+    item_partitions: int = setting(2, "Partitions of every item-keyed topic.", unit="partitions", ge=1)
+    replication_factor: int = setting(1, "Replicas of every topic that is created.", unit="replicas", ge=1)
+    schema_registry_url: str = setting(
+        "", "Confluent-compatible schema registry; empty writes Avro single-object encoding."
+    )
+
+
+class RuntimeSettings(KafkaSettings):
+    """How a service runs: delivery, batching, membership, state and observability."""
+
+    delivery: Literal["exactly-once", "at-least-once"] = setting(
+        "exactly-once", "exactly-once (transactions) or at-least-once (lower latency, outputs may repeat)."
+    )
+    commit_min_ms: int = setting(
+        20, "Commit when the input is drained and this long has passed since the batch's first record.",
+        unit="ms", ge=0,
+    )
+    commit_max_ms: int = setting(100, "Commit at the latest this long after the batch's first record.", unit="ms", ge=1)
+    batch_max_records: int = setting(4000, "Largest batch handed to one step.", unit="records", ge=1)
+    transaction_timeout_ms: int = setting(
+        10_000, "The broker aborts a transaction left open this long.", unit="ms", ge=1000
+    )
+    session_timeout_ms: int = setting(
+        10_000, "A member silent this long loses its partitions (classic protocol).", unit="ms", ge=6000
+    )
+    group_protocol: Literal["classic", "consumer"] = setting(
+        "classic", "classic (cooperative-sticky) or consumer (KIP-848, brokers from 4.0)."
+    )
+    membership: Literal["static", "dynamic"] = setting(
+        "static", "static keeps a stopped replica's partitions for its session timeout; dynamic leaves at once."
+    )
+    instance: str = setting(
+        "", "Stable name of this replica; empty takes the host name and the first free slot in state_dir."
+    )
+    state_dir: Path = setting(
+        Path("~/.local/state/streamrec"), "Folder of local checkpoints and replica slots."
+    )
+    checkpoint_interval_s: int = setting(300, "Time between two local checkpoints of a partition.", unit="s", ge=1)
+    revoke_budget_ms: int = setting(5000, "Longest time a revoked partition may take to close.", unit="ms", ge=100)
+    stop_budget_ms: int = setting(20_000, "Longest time a clean stop may take.", unit="ms", ge=1000)
+    dead_letter_limit: int = setting(
+        1000, "Dead letters within a minute that stop the service; 0 never stops it.", unit="records/min", ge=0
+    )
+    stall_after_s: int = setting(
+        60, "Fail the health check when a lagging partition has not moved for this long.", unit="s", ge=1
+    )
+    http_host: str = setting("127.0.0.1", "Address of the health and metrics endpoints.")
+    http_port: int = setting(0, "Port of /healthz, /readyz and /metrics; 0 takes a free one.", unit="port", ge=0, le=65535)
+    log_format: Literal["console", "json"] = setting("console", "Log lines for people or for machines.")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe level that is logged.")
