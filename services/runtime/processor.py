@@ -27,7 +27,8 @@ class Message:
 
 
 class DecodeError(ValueError):
-    """A record cannot be decoded or validated. The runtime sends it to dead-letters."""
+    """A record cannot be decoded or validated. The runtime sends it to dead-letters, as it does
+    for any `ValueError` of a decoder."""
 
 
 Decoder = Callable[[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]], Any]
@@ -138,6 +139,13 @@ class Processor(Protocol):
     name: str
     inputs: Inputs
     decoders: dict[str, Decoder]
+
+    def start(self, epoch: int) -> None:
+        """Begin a new incarnation with empty state and empty tables.
+
+        Called before the first `open`, and again after a transaction was aborted: the runtime then
+        reads tables and state anew. `epoch` is larger than any that this replica had before.
+        """
 
     def open(self, partition: int) -> None:
         """Start owning a partition, with empty state."""

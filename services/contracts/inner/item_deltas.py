@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from services.contracts.inner.codec import pack, unpack
 
@@ -16,7 +16,9 @@ class DeltaBlock(TypedDict):
     i: bytes
     """Positions into `Deltas.h`, uint32[k] little-endian."""
     d: bytes
-    """Summed deltas, float32[k, block.delta_width] little-endian."""
+    """Summed deltas, float32[k, block.delta_width] little-endian; raw bytes for a replaced block."""
+    n: NotRequired[bytes]
+    """Neighbour item hashes of a pairs block, uint64[k] little-endian."""
 
 
 class Deltas(TypedDict):

@@ -18,8 +18,10 @@ class ItemRow(TypedDict):
     """Next item-deltas offset: the row includes every delta before it."""
     c: int
     """Number of delta records folded into this row in its life."""
-    f: bytes
-    """Parameters, float32[layout.width] little-endian."""
+    slot: int
+    """The owner's ordinal of the row inside its item partition: dense, reused after an eviction."""
+    b: dict[str, bytes]
+    """Parameters by block name (model.layout), little-endian."""
 
 
 class Clock(TypedDict):

@@ -29,12 +29,8 @@ class UserRow(TypedDict):
     """Event time of the newest event, Unix ms."""
     ts: int
     """Append time of the newest event in interactions, Unix ms."""
-    h: bytes
-    """Item hashes, uint64[k] little-endian, newest first."""
-    ht: bytes
-    """Their event times, uint32[k] little-endian, Unix s."""
-    vec: bytes
-    """Parameters, float32[user layout width] little-endian."""
+    b: dict[str, bytes]
+    """Parameters and history by block name (model.layout), little-endian."""
     pref: list[list[float]]
     """Newest decayed category preferences: [[category hash, weight], ...]."""
     seen: int

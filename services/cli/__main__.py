@@ -1,0 +1,6 @@
+"""`python -m services.cli` is `streamrec`."""
+
+from services.cli.app import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

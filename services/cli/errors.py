@@ -1,0 +1,69 @@
+"""What a person did wrong, said in one line: commands raise `CliError`, never show a traceback."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+from confluent_kafka import KafkaError, KafkaException
+from rich.console import Console
+
+from services.runtime.settings import SettingsError
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Messages for people go to stderr; stdout carries only what was asked for."""
+
+_UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+
+
+class CliError(Exception):
+    """A usual mistake. The message says what is wrong and what to do, on one line."""
+
+
+def fail(error: Exception | str, code: int = 1) -> NoReturn:
+    """Print one clear line (a settings error may name several settings) and end the command."""
+    err.print(f"error: {error}", style="red", markup=False)
+    raise typer.Exit(code)
+
+
+def unreachable(servers: str) -> CliError:
+    """The error for a broker that does not answer."""
+    return CliError(
+        f"no Kafka broker answers at {servers}; start one with `streamrec broker` "
+        "or set --bootstrap-servers (STREAMREC_BOOTSTRAP_SERVERS)"
+    )
+
+
+def explain(error: KafkaException) -> str:
+    """One line for a Kafka error that no command has translated already."""
+    inner = error.args[0] if error.args else error
+    if isinstance(inner, KafkaError):
+        if inner.code() in _UNREACHABLE:
+            return f"Kafka does not answer ({inner.str()}); is the broker running, is the address right?"
+        return f"Kafka says: {inner.str()} ({inner.name()})"
+    return f"Kafka says: {inner}"
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a command so that usual mistakes end in one line and exit code 1, Ctrl-C in 130."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (CliError, SettingsError) as error:
+            fail(error)
+        except KafkaException as error:
+            fail(explain(error))
+        except BrokenPipeError:
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            err.print("interrupted", style="yellow")
+            raise typer.Exit(130) from None
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            fail(f"{error.strerror or error}{where}")
+
+    return run
