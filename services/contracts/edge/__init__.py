@@ -1,0 +1,30 @@
+"""The public records at the edge of the system, and their encodings."""
+
+from services.contracts.edge.codec import EdgeCodec
+from services.contracts.edge.errors import EdgeRecordError
+from services.contracts.edge.records import (
+    ErasureRequest,
+    InteractionEvent,
+    Item,
+    ModelVersion,
+    QualityReport,
+    RecommendationList,
+    RecommendationRequest,
+    RecommendedItem,
+)
+from services.contracts.edge.registry import Registry, RegistryError
+
+__all__ = [
+    "EdgeCodec",
+    "EdgeRecordError",
+    "ErasureRequest",
+    "InteractionEvent",
+    "Item",
+    "ModelVersion",
+    "QualityReport",
+    "RecommendationList",
+    "RecommendationRequest",
+    "RecommendedItem",
+    "Registry",
+    "RegistryError",
+]
