@@ -13,6 +13,7 @@ from services.contracts.edge.records import (
     RecommendedItem,
 )
 from services.contracts.edge.registry import Registry, RegistryError
+from services.contracts.edge.topics import codec_for
 
 __all__ = [
     "EdgeCodec",
@@ -27,4 +28,5 @@ __all__ = [
     "RecommendedItem",
     "Registry",
     "RegistryError",
+    "codec_for",
 ]
