@@ -42,8 +42,11 @@ MAX_TITLE_TOKENS = 16
 
 _WORD = re.compile(r"[^\W_]+")
 STOP_WORDS = frozenset(
-    "a an and as at by de der des die du el en et for from het il in is it la las le les lo los of on or the "
-    "to un una und une van von with y".split()
+    (
+        *("a", "an", "and", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "the", "to", "with"),
+        *("das", "der", "des", "die", "und", "van", "von", "de", "en", "het", "een"),
+        *("el", "la", "las", "los", "lo", "un", "una", "y", "del", "du", "et", "le", "les", "une", "il"),
+    )
 )
 """Words that say nothing of a title's subject, in the languages that titles are most often in."""
 
@@ -56,10 +59,9 @@ def murmur2(key: bytes) -> int:
     length = len(key)
     h = _SEED ^ length
     words = length >> 2
-    for k in struct.unpack_from(f"<{words}I", key):
-        k = (k * _M) & _U32
-        k ^= k >> 24
-        h = ((h * _M) ^ (k * _M)) & _U32
+    for word in struct.unpack_from(f"<{words}I", key):
+        k = (word * _M) & _U32
+        h = ((h * _M) ^ ((k ^ (k >> 24)) * _M)) & _U32
     tail = key[words << 2 :]
     if tail:
         h ^= int.from_bytes(tail, "little")

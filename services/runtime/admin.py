@@ -157,9 +157,7 @@ def create_topics(
     ]
 
 
-def check_topics(
-    settings: KafkaSettings, names: Iterable[str] | None = None, timeout_s: float = 30.0
-) -> list[Problem]:
+def check_topics(settings: KafkaSettings, names: Iterable[str] | None = None, timeout_s: float = 30.0) -> list[Problem]:
     """Compare the topics on the cluster with the table: existence, partition counts and the configs relied on.
 
     Retention and other tuning may differ. Configs that the client may not describe are not compared.
@@ -186,7 +184,9 @@ def check_topics(
         name = line.physical(settings.topic_prefix)
         if name not in counts:
             problems.append(
-                Problem(line.name, name, "does not exist, or may not be seen by this user", "Run `streamrec topics create`")
+                Problem(
+                    line.name, name, "does not exist, or may not be seen by this user", "Run `streamrec topics create`"
+                )
             )
             continue
         problems.extend(_count_problems(line, name, counts[name], settings))
@@ -242,7 +242,9 @@ def _wait_visible(client: AdminClient, settings: KafkaSettings, names: list[str]
     give_up = time.monotonic() + timeout_s
     while not set(names) <= _partition_counts(client, settings, timeout_s).keys():
         if time.monotonic() > give_up:
-            raise TopicsError(f"the topics were created, but are not visible after {timeout_s:.0f} s: {', '.join(names)}")
+            raise TopicsError(
+                f"the topics were created, but are not visible after {timeout_s:.0f} s: {', '.join(names)}"
+            )
         time.sleep(_VISIBLE_POLL_S)
 
 

@@ -23,7 +23,7 @@ class ConfluentRegistry:
 
     def id_of(self, subject: str, schema: str) -> int:
         """The id of a schema under a subject, registering it when it is new; raises `RegistryError`."""
-        from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - an optional dependency
+        from confluent_kafka.schema_registry import Schema
 
         try:
             return int(self._client.register_schema(subject, Schema(schema, "AVRO")))
@@ -55,7 +55,7 @@ def registry_of(settings: KafkaSettings) -> Registry | None:
     if not url:
         return None
     try:
-        from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415 - an optional dependency
+        from confluent_kafka.schema_registry import SchemaRegistryClient
     except ImportError as error:
         raise SettingsError(
             f"schema_registry_url is set, but the registry client is not installed ({error}). "
@@ -64,5 +64,7 @@ def registry_of(settings: KafkaSettings) -> Registry | None:
     try:
         client = SchemaRegistryClient.new_client({"url": url, "timeout": _ASK_TIMEOUT_S})
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"schema_registry_url: {error}. Set STREAMREC_SCHEMA_REGISTRY_URL to an http(s) URL.") from error
+        raise SettingsError(
+            f"schema_registry_url: {error}. Set STREAMREC_SCHEMA_REGISTRY_URL to an http(s) URL."
+        ) from error
     return ConfluentRegistry(client)

@@ -67,7 +67,9 @@ class EdgeCodec(Generic[R]):
             schemaless_writer(out, self._current, cast("dict[str, Any]", record))
         except EdgeRecordError:
             raise
-        except Exception as error:  # fastavro and the rule raise many types for a wrong value; the slow path names the field
+        except (
+            Exception
+        ) as error:  # fastavro and the rule raise many types for a wrong value; the slow path names the field
             return self._encode_slowly(record, error)
         return out.getvalue()
 
@@ -118,8 +120,8 @@ class EdgeCodec(Generic[R]):
             raise EdgeRecordError(
                 self.record,
                 "",
-                f"unknown encoding: starts with {value[:4].hex(' ') or 'nothing'}; expected 00 (schema registry framing), "
-                "c3 01 (Avro single-object) or { (JSON)",
+                f"unknown encoding: starts with {value[:4].hex(' ') or 'nothing'}; "
+                "expected 00 (schema registry framing), c3 01 (Avro single-object) or { (JSON)",
             )
         try:
             plain = json.loads(value, parse_constant=_refuse_constant)
@@ -142,7 +144,8 @@ class EdgeCodec(Generic[R]):
             raise EdgeRecordError(
                 self.record,
                 "",
-                f"framed for a schema registry (id {schema_id}), but none is configured; set STREAMREC_SCHEMA_REGISTRY_URL",
+                f"framed for a schema registry (id {schema_id}), but none is configured; "
+                "set STREAMREC_SCHEMA_REGISTRY_URL",
             )
         try:
             schema = schemas.schema_of(self._registry.schema_of(schema_id))

@@ -132,14 +132,10 @@ def _integer(kind: str, record: str) -> Check:
     low, high = _INT_RANGES[kind]
 
     def check(value: Any, path: str) -> int:
-        if value.__class__ is int:
-            number: int = value
-        elif isinstance(value, float) and value.is_integer():
-            number = int(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            number = int(value)
-        else:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if not whole or isinstance(value, bool):
             raise EdgeRecordError(record, path, f"expected a whole number, got {shown(value)}")
+        number = int(value)
         if not low <= number <= high:
             raise EdgeRecordError(record, path, f"{number} does not fit the type {kind}")
         return number
