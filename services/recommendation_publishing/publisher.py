@@ -1,0 +1,233 @@
+"""Recommendation publishing as a processor: rows, items and requests in, lists out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from services.contracts.edge import EdgeCodec, RecommendationList, RecommendationRequest
+from services.contracts.inner.user_state import split_key
+from services.contracts.keys import item_hashes, partition_of, user_key
+from services.model.recommender import Query
+from services.recommendation_publishing.engine import Engine
+from services.recommendation_publishing.experiment import Arms, Explorer
+from services.recommendation_publishing.lists import Occasion, recommendation_list
+from services.recommendation_publishing.policy import PublishingPolicy
+from services.recommendation_publishing.refresh import Refresher
+from services.recommendation_publishing.settings import PublishingSettings
+from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
+
+REQUESTS = "recommendation-requests"
+ERASURES = "erasure-requests"
+ROWS = "user-state"
+ITEM_ROWS = "item-state"
+ITEMS = "items"
+LISTS = "recommendations"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One list to make: for whom, why, and what was asked for."""
+
+    user: bytes
+    partition: int
+    occasion: Occasion
+    size: int
+    exclude_seen: bool
+    exclude: tuple[str, ...] = ()
+    context: dict[str, str] = field(default_factory=dict)
+
+
+class Publisher:
+    """Publishes a user's list when the user's row has changed, on request, and when it has grown old."""
+
+    name = "recommendation-publishing"
+    inputs = Inputs(leading=ROWS, followers=(REQUESTS, ERASURES), tables=(ITEM_ROWS, ITEMS), state=(ROWS,))
+
+    def __init__(
+        self,
+        settings: PublishingSettings,
+        decoders: dict[str, Decoder],
+        lists: EdgeCodec[RecommendationList],
+        requests: EdgeCodec[RecommendationRequest],
+    ) -> None:
+        """Connect the parts.
+
+        Args:
+            settings: what is recommended and how often.
+            decoders: one per input topic.
+            lists: codec of the lists that are written.
+            requests: codec that writes a request again, for the partition that owns its user.
+        """
+        self.decoders = decoders
+        self._settings = settings
+        self._lists = lists
+        self._requests = requests
+        self._arms = Arms.parse(settings.experiment, settings.experiment_arms)
+        self._explorer = Explorer(settings.explore_share, settings.explore_pool)
+        self.start(0)
+
+    def start(self, _epoch: int) -> None:
+        """Forget everything."""
+        settings = self._settings
+        self._engine = Engine(settings.catalogue, settings.item_partitions)
+        self._policy = PublishingPolicy(settings.publish_interval_ms, settings.publish_max_lists_per_s)
+        self._refresher = Refresher(settings.refresh_after_s * 1000)
+        self._ends: dict[int, int] = {}
+        self._fresh: list[tuple[bytes, int]] = []
+        self._now_ms = 0
+
+    def open(self, partition: int) -> None:
+        """Start owning the users of a partition: their rows come with the restore."""
+
+    def load(self, slice_: Slice) -> None:
+        """Take in user rows (while a partition is restored), item rows and item metadata."""
+        engine = self._engine
+        if slice_.topic == ROWS:
+            for _, _, key, value in slice_rows(slice_):
+                engine.load_user(_known(key), value)
+                self._fresh.append((split_key(_known(key))[0], slice_.partition))
+        elif slice_.topic == ITEM_ROWS:
+            for _, _, key, value in slice_rows(slice_):
+                engine.load_items(slice_.partition, _known(key), value)
+        else:
+            for _, _, key, value in slice_rows(slice_):
+                engine.load_metadata(_known(key), value)
+
+    def restored(self, _partition: int) -> int | None:
+        """Go on at the committed offset: rows behind it are owed a list, however new the restored table is."""
+        return None
+
+    def step(self, batch: Batch, out: Outputs) -> None:
+        """Take in rows, erasures and requests; publish what was asked for and what is due."""
+        self._now_ms = batch.now_ms
+        self._refresher.published(self._fresh, batch.now_ms)
+        self._fresh.clear()
+        requests: list[Job] = []
+        # Rows first: a request in the same batch is answered with what its user has just done.
+        for slice_ in sorted(batch.slices, key=lambda one: one.topic != ROWS):
+            if slice_.topic == ROWS:
+                self._take_rows(slice_, out)
+            elif slice_.topic == ERASURES:
+                self._erase(slice_, out)
+            else:
+                requests += self._requested(slice_, out)
+        self._publish([*requests, *self._due()], out)
+        for partition, end in self._ends.items():
+            out.covered(ROWS, partition, self._policy.position(partition, end))
+
+    def wake_at(self) -> int | None:
+        """When the next list is due (Unix ms); lists of events wait for the model."""
+        if not self._engine.ready:
+            return None
+        times = (self._policy.wake_at(self._now_ms), self._refresher.wake_at())
+        return min((time for time in times if time is not None), default=None)
+
+    def dump(self, _partition: int) -> None:
+        """No checkpoint: user-state is the user shards' truth, and is read from its start."""
+
+    def close(self, partition: int) -> None:
+        """Stop owning the users of a partition."""
+        for user in self._engine.rows.of_partition(partition):
+            self._engine.rows.drop(user)
+            self._refresher.forget(user)
+        self._policy.close(partition)
+        self._ends.pop(partition, None)
+
+    def _take_rows(self, slice_: Slice, out: Outputs) -> None:
+        self._ends[slice_.partition] = slice_.end
+        for offset, _, key, value in slice_rows(slice_):
+            known = _known(key)
+            self._engine.load_user(known, value)
+            user, chunk = split_key(known)
+            if chunk is not None:
+                continue
+            if value is None:
+                # The user shard's last word on an erased user: nothing that was made before may stay.
+                self._forget(user, slice_.partition, out)
+            else:
+                self._policy.owe(slice_.partition, user, offset, self._now_ms)
+
+    def _erase(self, slice_: Slice, out: Outputs) -> None:
+        for request in slice_.values:
+            user = user_key(request["user_id"])
+            if self._owns(user, slice_.partition):
+                self._engine.rows.drop(user)
+                self._forget(user, slice_.partition, out)
+
+    def _forget(self, user: bytes, partition: int, out: Outputs) -> None:
+        self._policy.forget(partition, user)
+        self._refresher.forget(user)
+        out.send(LISTS, user, None, partition)
+
+    def _requested(self, slice_: Slice, out: Outputs) -> Iterator[Job]:
+        for offset, _, _, request in slice_rows(slice_):
+            user = user_key(request["user_id"])
+            if not self._owns(user, slice_.partition):
+                # Keyed otherwise by its producer: hand it to the partition that holds the user's row.
+                out.send(REQUESTS, user, self._requests.encode(request))
+                continue
+            exclude_seen = request["exclude_seen"]
+            yield Job(
+                user,
+                slice_.partition,
+                Occasion("request", f"r{slice_.partition}-{offset}", request["request_id"]),
+                min(request["k"] or self._settings.list_size, self._settings.request_max_size),
+                self._settings.exclude_seen if exclude_seen is None else exclude_seen,
+                tuple(request["exclude"]),
+                request["context"],
+            )
+
+    def _due(self) -> Iterator[Job]:
+        if not self._engine.ready:
+            return
+        size, exclude_seen = self._settings.list_size, self._settings.exclude_seen
+        for debt in self._policy.take(self._now_ms):
+            occasion = Occasion("event", f"e{debt.partition}-{debt.first}")
+            yield Job(debt.user, debt.partition, occasion, size, exclude_seen)
+        for user, partition in self._refresher.take(self._now_ms):
+            occasion = Occasion("refresh", f"f{partition}-{user.hex()}-{self._now_ms}")
+            yield Job(user, partition, occasion, size, exclude_seen)
+
+    def _publish(self, jobs: list[Job], out: Outputs) -> None:
+        if not jobs:
+            return
+        explored = self._explorer.pool if self._explorer.share > 0 else 0
+        known = [self._engine.learned(job.user) for job in jobs]
+        queries = [
+            Query(
+                user=slot,
+                now_ms=self._now_ms,
+                k=job.size + explored,
+                exclude=item_hashes(job.exclude),
+                context=context_features(job.context, self._now_ms),
+                exclude_seen=job.exclude_seen,
+            )
+            for job, (slot, _) in zip(jobs, known, strict=True)
+        ]
+        for job, (_, learned), (ranked, fallback) in zip(jobs, known, self._engine.rank(queries), strict=True):
+            record = recommendation_list(
+                job.user.decode(),
+                job.occasion,
+                learned,
+                ranked,
+                self._explorer.draw(job.occasion.list_id, len(ranked), job.size),
+                self._arms.of(job.user),
+                fallback,
+                self._now_ms,
+            )
+            out.send(LISTS, job.user, self._lists.encode(record), job.partition)
+            if learned is not None:
+                out.observe("freshness_event_seconds", (self._now_ms - learned.event_time_ms) / 1000)
+                out.observe("freshness_append_seconds", (self._now_ms - learned.append_time_ms) / 1000)
+        served = [(job.user, job.partition) for job in jobs]
+        self._policy.published((user for user, _ in served), self._now_ms)
+        self._refresher.published(served, self._now_ms)
+
+    def _owns(self, user: bytes, partition: int) -> bool:
+        return partition_of(user, self._settings.user_partitions) == partition
+
+
+def _known(key: bytes | None) -> bytes:
+    """The key of a keyed topic's record; decoders have refused records without one."""
+    return key or b""

@@ -1,0 +1,83 @@
+"""The user rows that publishing holds: the model's user table, and what each row has learned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from services.contracts.inner.user_state import SeenChunk, UserRow, split_key
+from services.model.users import UserTable
+from services.recommendation_publishing.lists import Learned
+
+_META = np.dtype(
+    [("epoch", "<i8"), ("partition", "<i4"), ("offset", "<i8"), ("time_ms", "<i8"), ("append_ms", "<i8")]
+)
+
+
+@dataclass(slots=True)
+class UserRows:
+    """Rows of the user partitions that this replica owns, newest version of each."""
+
+    table: UserTable
+    _meta: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(1024, _META))
+    """By slot of the table; offset 0 where no row was loaded."""
+    _event_ids: list[str] = field(default_factory=list)
+    """By slot."""
+
+    def load(self, key: bytes, record: UserRow | SeenChunk | None) -> None:
+        """Take in one user-state record; None deletes.
+
+        A row older than the one that is held changes nothing: after a restart the log is read again
+        from the committed position, behind the restored rows.
+        """
+        user, chunk = split_key(key)
+        if record is None:
+            if chunk is None:
+                self.drop(user)
+            return
+        if chunk is not None:
+            self.table.load_seen(user, chunk, record["s"])  # type: ignore[typeddict-item]  # the key says it is a chunk
+            return
+        row: UserRow = record  # type: ignore[assignment]  # the key says it is a row
+        slot = self.table.find(user)
+        if slot >= 0 and self._offset(slot) > row["o"]:
+            return
+        slot = self.table.load(user, row["b"])
+        self._reserve(slot)
+        self._meta[slot] = (row["e"], row["p"], row["o"], row["t"], row["ts"])
+        self._event_ids[slot] = row["id"]
+
+    def learned(self, user: bytes) -> tuple[int, Learned | None]:
+        """(slot, what the user's row has learned from); (-1, None) for a user without a row."""
+        slot = self.table.find(user)
+        if slot < 0 or self._offset(slot) == 0:
+            return -1, None
+        epoch, partition, offset, time_ms, append_ms = self._meta[slot].item()
+        version = {"epoch": epoch, "partition": partition, "offset": offset}
+        return slot, Learned(self._event_ids[slot], time_ms, append_ms, version)  # type: ignore[arg-type]  # a ModelVersion
+
+    def of_partition(self, partition: int) -> list[bytes]:
+        """The users whose rows belong to a user partition."""
+        used = self._meta[: len(self._event_ids)]
+        slots = np.flatnonzero((used["partition"] == partition) & (used["offset"] > 0))
+        return [self.table.name(slot) for slot in slots.tolist()]
+
+    def drop(self, user: bytes) -> None:
+        """Forget a user."""
+        slot = self.table.find(user)
+        if slot >= 0:
+            self._meta[slot : slot + 1] = 0
+            self.table.drop(user)
+
+    def _offset(self, slot: int) -> int:
+        return int(self._meta["offset"][slot]) if slot < len(self._event_ids) else 0
+
+    def _reserve(self, slot: int) -> None:
+        if slot >= len(self._meta):
+            grown = np.zeros(max(slot + 1, len(self._meta) * 3 // 2), _META)
+            grown[: len(self._meta)] = self._meta
+            self._meta = grown
+        if slot >= len(self._event_ids):
+            self._event_ids.extend([""] * (slot + 1 - len(self._event_ids)))

@@ -1,0 +1,64 @@
+"""Connects the publisher to Kafka's topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from services.contracts.edge import codec_for
+from services.contracts.inner import sweeps, user_state
+from services.recommendation_publishing.publisher import ERASURES, ITEM_ROWS, ITEMS, LISTS, REQUESTS, ROWS, Publisher
+from services.recommendation_publishing.settings import PublishingSettings
+from services.runtime.processor import DecodeError, Decoder, Processor
+from services.runtime.registry import registry_of
+from services.runtime.service import run
+
+NAME = "recommendation-publishing"
+
+
+def processors(settings: PublishingSettings, _shard: str) -> list[Processor]:
+    """The one processor of this service."""
+    registry = registry_of(settings)
+    codecs = {topic: codec_for(topic, registry, settings.topic_prefix) for topic in (ITEMS, REQUESTS, ERASURES, LISTS)}
+    decoders: dict[str, Decoder] = {
+        ROWS: _keyed(_user_record),
+        ITEM_ROWS: _keyed(sweeps.decode),
+        ITEMS: _keyed(lambda _, value: None if value is None else codecs[ITEMS].decode(value)),
+        REQUESTS: _edge(codecs[REQUESTS].decode),
+        ERASURES: _edge(codecs[ERASURES].decode),
+    }
+    return [Publisher(settings, decoders, codecs[LISTS], codecs[REQUESTS])]
+
+
+def main() -> int:
+    """Run the service until it is told to stop; returns the exit code."""
+    return run(NAME, PublishingSettings, processors)
+
+
+def _keyed(decode: Callable[[bytes, bytes | None], Any]) -> Decoder:
+    """A decoder of a compacted topic: the key says whose record it is, and must be there."""
+
+    def decoder(key: bytes | None, value: bytes | None, _headers: tuple[tuple[str, bytes], ...]) -> Any:
+        if not key:
+            raise DecodeError("the record has no key")
+        return decode(key, value)
+
+    return decoder
+
+
+def _edge(decode: Callable[[bytes], Any]) -> Decoder:
+    """A decoder of an input topic whose record says itself whose it is."""
+
+    def decoder(_key: bytes | None, value: bytes | None, _headers: tuple[tuple[str, bytes], ...]) -> Any:
+        if value is None:
+            raise DecodeError("the record has no value")
+        return decode(value)
+
+    return decoder
+
+
+def _user_record(key: bytes, value: bytes | None) -> Any:
+    if value is None:
+        return None
+    _, chunk = user_state.split_key(key)
+    return user_state.decode_row(value) if chunk is None else user_state.decode_chunk(value)
