@@ -10,6 +10,6 @@ setup(
     package_dir={"services.contracts.schemas": "schemas"},
     package_data={
         "services": ["py.typed"],
-        "services.contracts.schemas": ["*.avsc", "*.md", "released/*/*.avsc"],
+        "services.contracts.schemas": ["*.avsc", "*.md", "released/*.json", "released/*/*.avsc"],
     },
 )

@@ -1,0 +1,78 @@
+"""The rules of CONTRIBUTING.md that no linter has."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted([*(ROOT / "services").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+TESTS = [path for path in MODULES if path.name.startswith("test_")]
+
+MAX_LINES = 400
+
+_BLIND = re.compile(r"except\s+(\(.*\b)?(Exception|BaseException)\b[^:#]*:(?P<rest>.*)$")
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_modules_are_short() -> None:
+    """A module of the product holds one idea, in at most 400 lines."""
+    lengths = {_name(path): len(path.read_text("utf-8").splitlines()) for path in MODULES if path not in TESTS}
+    assert not {name: lines for name, lines in lengths.items() if lines > MAX_LINES}
+
+
+def test_blind_except_gives_its_reason() -> None:
+    """Whoever catches everything says on the line why nothing narrower will do."""
+    wrong = []
+    for path in MODULES:
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            match = _BLIND.search(line.split('"')[0])
+            if match and not re.search(r"#\s*\w+", match["rest"].replace("# noqa", "")):
+                wrong.append(f"{_name(path)}:{number}")
+    assert not wrong, f"except Exception without a reason on the line: {wrong}"
+
+
+def test_every_test_states_a_behaviour() -> None:
+    """Each test has a docstring whose first line is one sentence."""
+    wrong = []
+    for path in TESTS:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                doc = ast.get_docstring(node) or ""
+                if not doc.rstrip().endswith("."):
+                    wrong.append(f"{_name(path)}:{node.lineno} {node.name}")
+    assert not wrong, f"tests without a sentence: {wrong}"
+
+
+def test_no_class_takes_many_arguments() -> None:
+    """A constructor has at most eight arguments beside self."""
+    wrong = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                arguments = len(node.args.args) + len(node.args.kwonlyargs) - 1
+                if arguments > 8:
+                    wrong.append(f"{_name(path)}:{node.lineno}: {arguments}")
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("word", ["TO" + "DO", "FIX" + "ME", "XX" + "X"])
+def test_nothing_is_left_to_do(word: str) -> None:
+    """What is not done is not promised in a comment."""
+    wrong = [_name(path) for path in MODULES if re.search(rf"#.*\b{word}\b", path.read_text("utf-8"))]
+    assert not wrong
+
+
+def test_tests_mirror_the_services() -> None:
+    """Unit tests stand in a folder of the package that they test."""
+    packages = {path.name for path in (ROOT / "services").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    folders = {
+        path.name for path in (ROOT / "tests" / "unit").iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
+    assert folders <= packages
