@@ -91,15 +91,18 @@ class Block:
 def blocks(config: ModelConfig, row: RowKind) -> tuple[Block, ...]:
     """The blocks of a row kind, in the order in which they are folded."""
     d, rate, start = config.dim, config.pair_halflife_s, config.initial_accumulator
-    small = {"scale": 0.1, "accumulator": start}
     near = config.max_neighbours
+
+    def vectors(name: str, row: RowKind) -> Block:
+        return Block(name, row, "adagrad", d, d, scale=0.1, accumulator=start)
+
     table: dict[RowKind, tuple[Block, ...]] = {
         "item": (
             Block("pop", "item", "decayed", len(config.halflives_s), halflives_s=config.halflives_s),
-            Block("q", "item", "adagrad", d, d, **small),
+            vectors("q", "item"),
             Block("b", "item", "adagrad", 1, 1, accumulator=start),
-            Block("v1", "item", "adagrad", d, d, **small),
-            Block("v2", "item", "adagrad", d, d, **small),
+            vectors("v1", "item"),
+            vectors("v2", "item"),
             # Sums of the neighbour counts that a bounded list cannot give: [plain, decayed].
             Block("cosum", "item", "decayed", 2, halflives_s=(0.0, rate)),
             Block("co", "item", "pairs", 2, halflives_s=(0.0, rate), limit=near),
@@ -111,10 +114,10 @@ def blocks(config: ModelConfig, row: RowKind) -> tuple[Block, ...]:
         "feature": (
             Block("fpop", "feature", "decayed", len(config.halflives_s), halflives_s=config.halflives_s),
             Block("fn", "feature", "sum", 2),
-            Block("fq", "feature", "adagrad", d, d, **small),
+            vectors("fq", "feature"),
             Block("fb", "feature", "adagrad", 1, 1, accumulator=start),
-            Block("fv1", "feature", "adagrad", d, d, **small),
-            Block("fv2", "feature", "adagrad", d, d, **small),
+            vectors("fv1", "feature"),
+            vectors("fv2", "feature"),
         ),
         "system": (
             Block("totals", "system", "decayed", len(config.halflives_s), halflives_s=config.halflives_s),

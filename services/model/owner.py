@@ -1,0 +1,210 @@
+"""One item partition at its owner: folds deltas in log order, decides which rows stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from services.model.arena import reserve
+from services.model.arrays import F32, I64, U64
+from services.model.config import ModelConfig
+from services.model.layout import RowKind, row_kind
+from services.model.recency import Recency
+from services.model.rows import DeltaSet, RowChange
+from services.model.table import KINDS, SYSTEM_ROOM, RowTable, kinds_of
+
+TOUCH = "touch"
+"""Block of owner rows only: when the row was last touched, (int64 ordinal, float32 newest tick)."""
+_CLOCK_BLOCK: dict[RowKind, str] = {"item": "pop", "feature": "fpop", "system": "totals"}
+_PAGE = 4096
+"""Rows in one page of `rows`."""
+
+
+class _Kind:
+    """The rows of one kind and their order of recency."""
+
+    def __init__(self, config: ModelConfig, kind: RowKind, ceiling: int) -> None:
+        self.table = RowTable(config, kind, ceiling)
+        self.recency = Recency(ceiling, config.probation)
+        self.touch: I64 = reserve((ceiling,), np.int64)
+        self.tick: F32 = reserve((ceiling,), np.float32)
+        self.dirty: set[int] = set()
+        self.gone: dict[int, tuple[str, int, int]] = {}
+        """Rows evicted since the last sweep: {hash: (key, slot, count)}."""
+        self.ordered = True
+
+
+class ItemOwner:
+    """The rows of one item partition.
+
+    The state after a delta record is a function of the log up to it: which rows exist, in which slots,
+    with which bits. Sweeps only report; how often they happen changes nothing.
+    """
+
+    def __init__(self, config: ModelConfig, partition: int) -> None:
+        self.config = config
+        self.partition = partition
+        ceilings = (config.items_per_partition, config.features_per_partition, SYSTEM_ROOM)
+        self._kinds = tuple(_Kind(config, kind, room) for kind, room in zip(KINDS, ceilings, strict=True))
+        self._expiry_ticks = config.item_expiry_s / 128.0
+        self._touches = 0
+        self._newest = np.float32(0.0)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return sum(len(kind.table) for kind in self._kinds)
+
+    def fold(self, deltas: DeltaSet) -> None:
+        """Fold one delta record; call in log order.
+
+        1. known rows become the most recent, in the order of the record;
+        2. unknown rows are created with their initial values, evicting where the ceiling is reached;
+        3. the blocks are folded (a row that step 2 evicted again is skipped);
+        4. rows that expired are evicted.
+        """
+        codes = kinds_of(deltas.ids)
+        self._note_time(deltas)
+        for code, kind in enumerate(self._kinds):
+            here = np.flatnonzero(codes == code)
+            if not len(here):
+                continue
+            self._order(kind)
+            rows = np.full(len(deltas.ids), -1, np.int64)
+            rows[here] = kind.table.index.find_many(deltas.hashes[here])
+            for position in here:
+                if rows[position] < 0:
+                    continue
+                self._touch(kind, int(rows[position]))
+            for position in here:
+                if rows[position] < 0 and deltas.ids[position]:
+                    rows[position] = self._create(kind, int(deltas.hashes[position]), deltas.ids[position])
+            known = here[rows[here] >= 0]
+            lost = known[kind.table.keys[rows[known]] != deltas.hashes[known]]
+            rows[lost] = -1
+            kind.table.fold(deltas, rows)
+            self._expire(kind)
+
+    def _note_time(self, deltas: DeltaSet) -> None:
+        for name in _CLOCK_BLOCK.values():
+            block = deltas.blocks.get(name)
+            if block is not None and len(block.values):
+                self._newest = max(self._newest, np.float32(block.values[:, -1].max()))
+
+    def _touch(self, kind: _Kind, slot: int) -> None:
+        kind.table.counts[slot] += 1
+        kind.touch[slot] = self._touches
+        kind.tick[slot] = self._newest
+        self._touches += 1
+        kind.recency.touch(slot, int(kind.table.counts[slot]) > 1)
+        kind.dirty.add(slot)
+
+    def _create(self, kind: _Kind, hash_: int, key: str) -> int:
+        if len(kind.table) >= kind.table.room:
+            self._evict(kind, kind.recency.weakest())
+        slot = kind.recency.lowest_free()
+        kind.table.place(np.array([slot], np.int64), np.array([hash_], np.uint64), [key])
+        kind.gone.pop(hash_, None)
+        self._touch(kind, slot)
+        return slot
+
+    def _evict(self, kind: _Kind, slot: int) -> None:
+        table = kind.table
+        key = table.key_of(np.array([slot], np.int64))[0]
+        kind.gone[int(table.keys[slot])] = (key, slot, int(table.counts[slot]))
+        table.remove(slot)
+        kind.recency.remove(slot)
+        kind.dirty.discard(slot)
+
+    def _expire(self, kind: _Kind) -> None:
+        if not self._expiry_ticks or kind.table.kind == "system":
+            return
+        for slot in kind.recency.tails():
+            while slot >= 0 and kind.tick[slot] < self._newest - self._expiry_ticks:
+                before = kind.recency.before(slot)
+                self._evict(kind, slot)
+                slot = before  # noqa: PLW2901  (walks the list towards its head)
+
+    def sweep(self) -> list[RowChange]:
+        """The rows that changed since the last sweep: evictions first, then rows by slot."""
+        changes: list[RowChange] = []
+        for kind in self._kinds:
+            changes += [RowChange(key, hash_, slot, n, None) for hash_, (key, slot, n) in kind.gone.items()]
+        for kind in self._kinds:
+            slots = np.array(sorted(kind.dirty), np.int64)
+            changes += self._changes(kind, slots)
+            kind.dirty.clear()
+            kind.gone.clear()
+        return changes
+
+    def _changes(self, kind: _Kind, slots: I64) -> list[RowChange]:
+        if not len(slots):
+            return []
+        table = kind.table
+        states = table.get(slots)
+        for state, touch, tick in zip(states, kind.touch[slots], kind.tick[slots], strict=True):
+            state[TOUCH] = touch.tobytes() + tick.tobytes()
+        return [
+            RowChange(*parts)
+            for parts in zip(
+                table.key_of(slots),
+                table.keys[slots].tolist(),
+                slots.tolist(),
+                table.counts[slots].tolist(),
+                states,
+                strict=True,
+            )
+        ]
+
+    def load(self, change: RowChange) -> None:
+        """Take in a row of item-state while restoring; the last one of a key wins.
+
+        Raises:
+            ValueError: the row has another layout or its slot lies past the ceiling.
+        """
+        kind = self._kinds[KINDS.index(row_kind(change.key))]
+        table = kind.table
+        known = table.index.find(change.hash)
+        if known >= 0:
+            table.remove(known)
+        kind.ordered = False
+        if change.blocks is None:
+            return
+        if not 0 <= change.slot < table.room:
+            raise ValueError(f"row {change.key!r} is in slot {change.slot}, past the ceiling of {table.room}")
+        if table.keys[change.slot]:
+            # Its old holder was evicted; the tombstone of that is still to come.
+            table.remove(change.slot)
+        slot = np.array([change.slot], np.int64)
+        table.place(slot, np.array([change.hash], np.uint64), [change.key])
+        table.set(slot, [change.blocks], [change.count])
+        kind.touch[slot] = np.frombuffer(change.blocks[TOUCH][:8], np.int64)
+        kind.tick[slot] = np.frombuffer(change.blocks[TOUCH][8:], np.float32)
+
+    def _order(self, kind: _Kind) -> None:
+        """Rebuild what follows from the loaded rows: the order of recency and the counters."""
+        if kind.ordered:
+            return
+        for each in self._kinds:
+            each.ordered = True
+            slots = np.flatnonzero(each.table.keys)
+            each.recency.restore(slots[np.argsort(each.touch[slots])], each.table.counts)
+            if len(slots):
+                self._touches = max(self._touches, int(each.touch[slots].max()) + 1)
+                self._newest = max(self._newest, each.tick[slots].max())
+
+    def rows(self) -> Iterator[RowChange]:
+        """Every row, by kind and slot."""
+        for kind in self._kinds:
+            slots = np.flatnonzero(kind.table.keys)
+            for at in range(0, len(slots), _PAGE):
+                yield from self._changes(kind, slots[at : at + _PAGE])
+
+    def nbytes(self) -> int:
+        """Resident bytes of the rows."""
+        return sum(kind.table.nbytes() + len(kind.table) * 28 for kind in self._kinds)
+
+    def hashes(self) -> U64:
+        """uint64[n] hashes of the item rows, by slot."""
+        keys = self._kinds[0].table.keys
+        return keys[np.flatnonzero(keys)]

@@ -1,0 +1,267 @@
+"""All item partitions as a user shard or a publisher holds them.
+
+A replica row is the owner's row at the clock plus the shard's own pending deltas, folded in batch
+order by the owner's rule: a pure function of (owner rows at the clock, pending deltas), whatever the
+grouping of sweeps, the order of arrival or the number of restarts.
+
+Positions: a row that a sweep confirmed stands at slot * item_partitions + partition, the same place in
+every replica. A row that only this shard knows so far stands past all of those, in the provisional
+region, and moves when a sweep confirms it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.model.arrays import I32, I64, U8, U64
+from services.model.config import ModelConfig
+from services.model.layout import RowKind, feature_hash, system_hash
+from services.model.rows import DeltaSet, RowChange
+from services.model.table import SYSTEM_ROOM, RowTable, kinds_of
+
+
+@dataclass(slots=True)
+class Pending:
+    """The deltas of one own batch to one item partition, not yet folded by the owner."""
+
+    batch: int
+    deltas: DeltaSet
+    codes: U8
+    """Row kind of each id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStats:
+    """Sizes, for metrics."""
+
+    items: int
+    features: int
+    provisional: int
+    pending_batches: int
+    rows_bytes: int
+
+
+class ReplicaTable:
+    """The rows of one kind: confirmed positions first, then the provisional region."""
+
+    def __init__(self, config: ModelConfig, kind: RowKind, per_partition: int) -> None:
+        self.partitions = config.item_partitions
+        self.confirmed = per_partition * config.item_partitions
+        """First provisional position."""
+        self.table = RowTable(config, kind, self.confirmed + per_partition * config.item_partitions)
+        self.bound = 0
+        """1 + the highest confirmed position in use: draws of negatives stay below it."""
+        self._free: list[int] = []
+        self._next = self.confirmed
+        self._partition: I32 = np.zeros(1024, np.int32)
+
+    @property
+    def provisional(self) -> int:
+        """Rows that no sweep has confirmed."""
+        return self._next - self.confirmed - len(self._free)
+
+    def segments(self) -> list[tuple[int, int]]:
+        """Ranges of positions that hold rows (and holes)."""
+        return [(0, self.bound), (self.confirmed, self._next)]
+
+    def partition_of(self, rows: I64) -> I32:
+        """int32[n] item partition of rows."""
+        local = rows - self.confirmed
+        out = (rows % self.partitions).astype(np.int32)
+        mine = local >= 0
+        out[mine] = self._partition[local[mine]]
+        return out
+
+    def room(self) -> int:
+        """Rows that can still be created ahead of the owners."""
+        return len(self._free) + self.table.room - self._next
+
+    def create(self, hashes: U64, keys: Sequence[str], partitions: I32) -> I64:
+        """New provisional rows with their initial values; -1 where there is no room."""
+        n = min(len(hashes), self.room())
+        rows = np.full(len(hashes), -1, np.int64)
+        for i in range(n):
+            if self._free:
+                rows[i] = self._free.pop()
+            else:
+                rows[i] = self._next
+                self._next += 1
+        if n:
+            top = self._next - self.confirmed
+            if top > len(self._partition):
+                self._partition = np.resize(self._partition, max(top, 2 * len(self._partition)))
+            self._partition[rows[:n] - self.confirmed] = partitions[:n]
+            self.table.place(rows[:n], hashes[:n], keys[:n])
+        return rows
+
+    def remove(self, row: int) -> None:
+        """Drop a row from its position."""
+        self.table.remove(row)
+        if row >= self.confirmed:
+            self._free.append(row)
+        elif row == self.bound - 1:
+            self._lower_bound()
+
+    def _lower_bound(self) -> None:
+        used = self.table.keys
+        top = self.bound
+        while top > 0 and not used[top - 1]:
+            top -= 1
+        self.bound = top
+
+    def confirm(self, partition: int, changes: Sequence[RowChange]) -> I64:
+        """Set rows of one sweep at their confirmed positions; returns the positions.
+
+        Raises:
+            ValueError: a slot past the ceiling: the owner runs with another configuration.
+        """
+        rows = np.array([c.slot for c in changes], np.int64) * self.partitions + partition
+        if rows.max() >= self.confirmed:
+            raise ValueError("an item row's slot is past the ceiling: the owners' configuration differs")
+        hashes = np.array([c.hash for c in changes], np.uint64)
+        known = self.table.index.find_many(hashes)
+        for row in known[(known >= 0) & (known != rows)].tolist():
+            self.remove(row)
+        for row in rows[(self.table.keys[rows] != 0) & (self.table.keys[rows] != hashes)].tolist():
+            # The old holder of the slot; its eviction is reported in this sweep or was compacted away.
+            self.remove(row)
+        new = np.flatnonzero(self.table.keys[rows] == 0)
+        if len(new):
+            self.table.place(rows[new], hashes[new], [changes[i].key for i in new.tolist()])
+        self.table.set(rows, [c.blocks for c in changes if c.blocks is not None], [c.count for c in changes])
+        self.bound = max(self.bound, int(rows.max()) + 1)
+        return rows
+
+
+class Replica:
+    """All item partitions, and the own deltas that their owners have not folded yet."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.items = ReplicaTable(config, "item", config.items_per_partition)
+        self.features = ReplicaTable(config, "feature", config.features_per_partition)
+        self.system = ReplicaTable(config, "system", SYSTEM_ROOM)
+        self._tables = (self.items, self.features, self.system)
+        self._pending: list[list[Pending]] = [[] for _ in range(config.item_partitions)]
+        self.version = 0
+        """Grows with every change of a row: what readers of derived values compare."""
+
+    def take(self, partition: int, changes: Sequence[RowChange], folded: int | None) -> None:
+        """Take in whole sweeps of one partition, between two learning batches.
+
+        1. own batches numbered <= `folded` are in the owner's rows: forget them (None: no news);
+        2. drop evicted rows, set changed ones;
+        3. fold the batches that are still pending into the rows that were set or evicted;
+        4. drop provisional rows that nothing pending supports any more.
+
+        Raises:
+            ValueError: rows of another layout or partition ceiling.
+        """
+        self.version += 1
+        queue = self._pending[partition]
+        done: list[Pending] = []
+        if folded is not None:
+            done = [p for p in queue if p.batch <= folded]
+            queue = self._pending[partition] = [p for p in queue if p.batch > folded]
+        codes = kinds_of([c.key for c in changes])
+        for code, table in enumerate(self._tables):
+            mine = [changes[i] for i in np.flatnonzero(codes == code).tolist()]
+            hashes = np.array([c.hash for c in mine], np.uint64)
+            for change in mine:
+                if change.blocks is None:
+                    row = table.table.index.find(change.hash)
+                    if row >= 0:
+                        table.remove(row)
+            rows = [c for c in mine if c.blocks is not None]
+            if rows:
+                table.confirm(partition, rows)
+            if len(mine) and queue:
+                self._refold(partition, code, hashes)
+            self._drop_unsupported(code, done, queue)
+
+    def _refold(self, partition: int, code: int, hashes: U64) -> None:
+        """Fold what is pending into the given rows, in batch order, as the owner will."""
+        table = self._tables[code]
+        for pending in self._pending[partition]:
+            deltas = pending.deltas
+            mine = (pending.codes == code) & np.isin(deltas.hashes, hashes)
+            if mine.any():
+                self._fold(table, partition, deltas, np.flatnonzero(mine))
+
+    def _fold(self, table: ReplicaTable, partition: int, deltas: DeltaSet, here: I64) -> None:
+        rows = np.full(len(deltas.ids), -1, np.int64)
+        rows[here] = table.table.index.find_many(deltas.hashes[here])
+        missing = here[rows[here] < 0]
+        if len(missing):
+            keys = [deltas.ids[i] for i in missing.tolist()]
+            owners = np.full(len(missing), partition, np.int32)
+            rows[missing] = table.create(deltas.hashes[missing], keys, owners)
+        table.table.fold(deltas, rows)
+
+    def _drop_unsupported(self, code: int, done: list[Pending], queue: list[Pending]) -> None:
+        if not done:
+            return
+        table = self._tables[code]
+        hashes = np.concatenate([p.deltas.hashes[p.codes == code] for p in done])
+        rows = table.table.index.find_many(hashes)
+        loose = rows >= table.confirmed
+        if not loose.any():
+            return
+        if queue:
+            loose &= ~np.isin(hashes, np.concatenate([p.deltas.hashes for p in queue]))
+        for row in np.unique(rows[loose]).tolist():
+            table.remove(row)
+
+    def commit(self, batch: int, deltas: dict[int, DeltaSet]) -> None:
+        """Fold the deltas of an own batch at once and remember them as pending.
+
+        The rows must be as they were before the batch: folding its sums, and not keeping what the
+        event-by-event steps left, is what makes the row the same as after any later `take`.
+        """
+        self.version += 1
+        for partition, part in deltas.items():
+            pending = Pending(batch, part, kinds_of(part.ids))
+            self._pending[partition].append(pending)
+            for code, table in enumerate(self._tables):
+                here = np.flatnonzero(pending.codes == code)
+                if len(here):
+                    self._fold(table, partition, part, here)
+
+    def item_ids(self, hashes: U64) -> list[str]:
+        """Ids of item rows; "" where there is no row."""
+        rows = self.items.table.index.find_many(hashes)
+        out = [""] * len(rows)
+        known = np.flatnonzero(rows >= 0)
+        for i, key in zip(known.tolist(), self.items.table.key_of(rows[known]), strict=True):
+            out[i] = key
+        return out
+
+    def feature_rows(self, features: U64) -> I64:
+        """Positions of content features' rows, -1 where absent."""
+        return self.features.table.index.find_many(features | np.uint64(feature_hash(0)))
+
+    def system_row(self, ordinal: int = 0) -> int:
+        """Position of a system row, or -1."""
+        return self.system.table.index.find(system_hash(ordinal))
+
+    def pending_batches(self, partition: int) -> list[int]:
+        """Numbers of the own batches that this partition's owner has not folded yet."""
+        return [p.batch for p in self._pending[partition]]
+
+    def rows_bytes(self) -> int:
+        """Resident bytes of all rows."""
+        return sum(table.table.nbytes() for table in self._tables)
+
+    def stats(self) -> ReplicaStats:
+        """Sizes, for metrics."""
+        return ReplicaStats(
+            items=len(self.items.table),
+            features=len(self.features.table),
+            provisional=sum(table.provisional for table in self._tables),
+            pending_batches=max(len(queue) for queue in self._pending),
+            rows_bytes=self.rows_bytes(),
+        )
+

@@ -1,0 +1,333 @@
+"""What a shard knows of its users: vector, history, category counts and the set of items seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+
+from services.model.arena import (
+    HashIndex,
+    Lists,
+    list_append,
+    list_bytes,
+    list_clear,
+    list_pool,
+    lists_get,
+    lists_set,
+    pointers,
+    reserve,
+)
+from services.model.arrays import F32, I64, U32, U64
+from services.model.config import ModelConfig
+from services.model.jit import kernel
+from services.model.seeds import init_rows
+from services.model.table import MAX_KEY_BYTES
+
+SEEN_CHUNK = 256
+"""Hashes in one chunk of the set of items seen."""
+VECTOR_SCALE = 0.01
+"""Standard deviation of a new user's vector."""
+_SALT = 0x75736572
+_SLACK = 1.25
+"""Address space beyond the ceiling, for the users of one batch."""
+
+
+class UserArrays(NamedTuple):
+    """The arrays of the user table, in the form that kernels take."""
+
+    vector: F32
+    """float32[room, d]"""
+    acc: F32
+    """float32[room]"""
+    touch: U64
+    """uint64[room] seed of the newest event: features partition << 48 | offset."""
+    history: Lists
+    """Item hashes, oldest first; one value: event time, uint32 seconds."""
+    categories: Lists
+    """Category features, one value: count decayed by event."""
+    seen: Lists
+    """Item hashes: a ring, entry n of the user's life at n % max_seen."""
+    seen_total: U32
+    """uint32[room] items ever added to `seen`."""
+
+
+@kernel
+def history_push(users: UserArrays, user: int, item: np.uint64, second: int, limit: int) -> None:
+    """Append an item to a user's history, dropping the oldest past the limit."""
+    history = users.history
+    n = history.length[user]
+    if n < limit:
+        at = list_append(history, user, item)
+    else:
+        first = history.where[user]
+        at = first + n - 1
+        for i in range(first, at):
+            history.keys[i] = history.keys[i + 1]
+            history.values[i, 0] = history.values[i + 1, 0]
+        history.keys[at] = item
+    history.values[at, 0] = np.uint32(second)
+
+
+@kernel
+def seen_add(users: UserArrays, user: int, item: np.uint64) -> bool:
+    """Add an item to the set of items seen; whether it was new."""
+    seen = users.seen
+    n, at = seen.length[user], users.seen.where[user]
+    for i in range(at, at + n):
+        if seen.keys[i] == item:
+            return False
+    limit = seen.sizes[len(seen.sizes) - 1]
+    if n < limit:
+        list_append(seen, user, item)
+    else:
+        seen.keys[at + users.seen_total[user] % limit] = item
+    users.seen_total[user] += 1
+    return True
+
+
+@kernel
+def category_count(users: UserArrays, user: int, categories: U32, decay: float) -> None:
+    """Decay a user's category counts by one event and count the event's categories."""
+    pool = users.categories
+    limit = pool.sizes[len(pool.sizes) - 1]
+    at = pool.where[user]
+    for i in range(at, at + pool.length[user]):
+        pool.values[i, 0] *= np.float32(decay)
+    for category in categories:
+        n, at = pool.length[user], pool.where[user]
+        place = -1
+        weakest = at
+        for i in range(at, at + n):
+            if pool.keys[i] == category:
+                place = i
+            if pool.values[i, 0] < pool.values[weakest, 0]:
+                weakest = i
+        if place < 0 and n < limit:
+            place = list_append(pool, user, category)
+            pool.values[place, 0] = np.float32(0.0)
+        elif place < 0:
+            place = weakest
+            pool.keys[place] = category
+            pool.values[place, 0] = np.float32(0.0)
+        pool.values[place, 0] += np.float32(1.0)
+
+
+class UserTable:
+    """Users of one process, by slot."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        room = int(config.max_users * _SLACK) + 65536
+        self._index = HashIndex()
+        self._hashes: U64 = reserve((room,), np.uint64)
+        self._names = list_pool(room, MAX_KEY_BYTES // 4 + 1, np.uint32, 0)
+        self._saved: U32 = reserve((room,), np.uint32)
+        """Items of `seen` that `seen_changes` has reported."""
+        self._free: list[int] = []
+        self._top = 0
+        self.arrays = UserArrays(
+            reserve((room, config.dim), np.float32),
+            reserve((room,), np.float32),
+            reserve((room,), np.uint64),
+            list_pool(room, config.history_kept, np.uint64, 1, np.uint32),
+            list_pool(room, config.max_categories, np.uint32, 1),
+            list_pool(room, config.max_seen, np.uint64, 0),
+            reserve((room,), np.uint32),
+        )
+
+    def __len__(self) -> int:
+        """Number of users."""
+        return self._index.size
+
+    def find(self, user: bytes) -> int:
+        """Slot of a user, or -1."""
+        return self._index.find(_hash(user))
+
+    def slot(self, user: bytes) -> int:
+        """Slot of a user, created with initial values from the id when there is none.
+
+        Raises:
+            ValueError: the id is too long.
+        """
+        hash_ = _hash(user)
+        slot = self._index.find(hash_)
+        return slot if slot >= 0 else self._create(user, hash_)
+
+    def _create(self, user: bytes, hash_: int) -> int:
+        if len(user) > MAX_KEY_BYTES:
+            raise ValueError(f"a user id is longer than {MAX_KEY_BYTES} bytes")
+        if self._free:
+            slot = self._free.pop()
+        else:
+            slot = self._top
+            self._top += 1
+        at, key = np.array([slot], np.int64), np.array([hash_], np.uint64)
+        self._index.insert(key, at)
+        self._hashes[slot] = hash_
+        words = np.frombuffer(user + b"\0" * (-len(user) % 4) + len(user).to_bytes(4, "little"), np.uint32)
+        lists_set(self._names, at, np.array([0, len(words)], np.int64), words)
+        init_rows(self.arrays.vector, at, key, _SALT ^ (self.config.seed << 32), VECTOR_SCALE, 0.0)
+        self.arrays.acc[slot] = self.config.initial_accumulator
+        self.arrays.touch[slot] = 0
+        self.arrays.seen_total[slot] = 0
+        self._saved[slot] = 0
+        return slot
+
+    def load(self, user: bytes, blocks: dict[str, bytes]) -> int:
+        """Set a user's row from its wire form; the seen chunks come by `load_seen`.
+
+        Raises:
+            ValueError: the row has another layout.
+        """
+        slot = self.slot(user)
+        at = np.array([slot], np.int64)
+        arrays, d = self.arrays, self.config.dim
+        try:
+            vector = np.frombuffer(blocks["p"], np.float32, d + 1)
+            arrays.vector[slot] = vector[:d]
+            arrays.acc[slot] = vector[d]
+            arrays.touch[slot], arrays.seen_total[slot] = np.frombuffer(blocks["at"], np.uint64, 2)
+            items = np.frombuffer(blocks["h"], np.uint64)
+            times = np.frombuffer(blocks["ht"], np.uint32, len(items))
+            categories = np.frombuffer(blocks["c"], np.uint32)
+            counts = np.frombuffer(blocks["cn"], np.float32, len(categories))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"a user row does not have the model's layout: {error}") from error
+        self._saved[slot] = arrays.seen_total[slot]
+        for pool, keys, values in ((arrays.history, items, times), (arrays.categories, categories, counts)):
+            kept = min(len(keys), int(pool.sizes[-1]))
+            lists_set(pool, at, np.array([0, kept], np.int64), keys[len(keys) - kept :])
+            first = pool.where[slot]
+            pool.values[first : first + kept, 0] = values[len(keys) - kept :]
+        return slot
+
+    def dump(self, slot: int) -> dict[str, bytes]:
+        """A user's row without the seen chunks: p (vector, accumulator), at (newest event, items seen),
+        h and ht (history oldest first: uint64 hashes, uint32 seconds), c and cn (category counts)."""
+        arrays = self.arrays
+        h, c = arrays.history, arrays.categories
+        h_at, c_at = int(h.where[slot]), int(c.where[slot])
+        h_end, c_end = h_at + int(h.length[slot]), c_at + int(c.length[slot])
+        return {
+            "p": arrays.vector[slot].tobytes() + arrays.acc[slot].tobytes(),
+            "at": arrays.touch[slot].tobytes() + int(arrays.seen_total[slot]).to_bytes(8, "little"),
+            "h": h.keys[h_at:h_end].tobytes(),
+            "ht": h.values[h_at:h_end].tobytes(),
+            "c": c.keys[c_at:c_end].tobytes(),
+            "cn": c.values[c_at:c_end].tobytes(),
+        }
+
+    def load_seen(self, user: bytes, chunk: int, hashes: bytes) -> None:
+        """Take in one seen chunk. The row and its chunks may come in any order."""
+        slot = self.slot(user)
+        at = np.array([slot], np.int64)
+        limit = self.config.max_seen
+        values = np.frombuffer(hashes, np.uint64)
+        first = chunk * SEEN_CHUNK
+        values = values[: max(0, limit - first)]
+        n = int(self.arrays.seen.length[slot])
+        ring = np.zeros(max(n, first + len(values)), np.uint64)
+        lists_get(self.arrays.seen, at, np.array([0, n], np.int64), ring)
+        ring[first : first + len(values)] = values
+        lists_set(self.arrays.seen, at, np.array([0, len(ring)], np.int64), ring)
+
+    def seen(self, slot: int) -> U64:
+        """uint64[k] the items that a user has interacted with, in no particular order."""
+        pool = self.arrays.seen
+        at = int(pool.where[slot])
+        return pool.keys[at : at + int(pool.length[slot])]  # type: ignore[no-any-return]  # Lists.keys is Any
+
+    def seen_changes(self, slot: int) -> list[tuple[int, bytes]]:
+        """(chunk number, hashes) of the seen chunks that changed since this was last asked."""
+        total, saved = int(self.arrays.seen_total[slot]), int(self._saved[slot])
+        if total == saved:
+            return []
+        self._saved[slot] = total
+        limit = self.config.max_seen
+        places = np.arange(max(saved, total - limit), total) % limit
+        ring = self.seen(slot)
+        return [
+            (chunk, ring[chunk * SEEN_CHUNK : (chunk + 1) * SEEN_CHUNK].tobytes())
+            for chunk in np.unique(places // SEEN_CHUNK).tolist()
+        ]
+
+    def seen_chunks(self, slot: int) -> list[tuple[int, bytes]]:
+        """(chunk number, hashes) of every seen chunk: for a checkpoint."""
+        ring = self.seen(slot)
+        return [
+            (at // SEEN_CHUNK, ring[at : at + SEEN_CHUNK].tobytes()) for at in range(0, len(ring), SEEN_CHUNK)
+        ]
+
+    def seen_count(self, slot: int) -> int:
+        """Number of distinct items seen (at most config.max_seen)."""
+        return int(self.arrays.seen.length[slot])
+
+    def history(self, slot: int) -> tuple[U64, U32]:
+        """(item hashes uint64[k], event times uint32[k] in seconds), newest first."""
+        pool = self.arrays.history
+        at = int(pool.where[slot])
+        end = at + int(pool.length[slot])
+        return pool.keys[at:end][::-1], pool.values[at:end, 0][::-1]
+
+    def drop(self, user: bytes) -> None:
+        """Forget a user; nothing happens when it is not there."""
+        slot = self.find(user)
+        if slot < 0:
+            return
+        self._index.remove(int(self._hashes[slot]))
+        self._hashes[slot] = 0
+        for pool in (self._names, self.arrays.history, self.arrays.categories, self.arrays.seen):
+            list_clear(pool, slot)
+        self._free.append(slot)
+
+    def name(self, slot: int) -> bytes:
+        """Id of the user in a slot."""
+        n = int(self._names.length[slot])
+        at = int(self._names.where[slot])
+        words = self._names.keys[at : at + n]
+        return bytes(words[:-1].tobytes()[: int(words[-1])])
+
+    def users(self) -> Iterator[bytes]:
+        """Ids of all users."""
+        for slot in np.flatnonzero(self._hashes[: self._top]).tolist():
+            yield self.name(slot)
+
+    def trim(self) -> list[bytes]:
+        """Enforce the ceiling per features partition; returns the users forgotten.
+
+        The users whose newest events are the oldest in their partition's log go, down to 98 % of the
+        ceiling. It depends on the log alone, and is called between learning batches.
+        """
+        if self._index.size <= self.config.max_users:
+            return []
+        slots = np.flatnonzero(self._hashes[: self._top])
+        touch = self.arrays.touch[slots]
+        gone: list[bytes] = []
+        partitions = touch >> np.uint64(48)
+        for partition in np.unique(partitions):
+            mine = slots[partitions == partition]
+            if len(mine) <= self.config.max_users:
+                continue
+            excess = len(mine) - int(self.config.max_users * 0.98)
+            order = np.argsort(self.arrays.touch[mine], kind="stable")
+            gone += [self.name(slot) for slot in mine[order[:excess]].tolist()]
+        for user in gone:
+            self.drop(user)
+        return gone
+
+    def nbytes(self) -> int:
+        """Resident bytes of the users in use."""
+        a = self.arrays
+        pools = sum(list_bytes(pool) for pool in (self._names, a.history, a.categories, a.seen))
+        fixed = a.vector.shape[1] * 4 + 4 + 8 + 4 + 4 + 8
+        return self._index.nbytes + pools + len(self) * fixed
+
+
+def _hash(user: bytes) -> int:
+    return int.from_bytes(blake2b(user, digest_size=8).digest(), "little") or 1
+
+
+__all__ = ["SEEN_CHUNK", "UserArrays", "UserTable", "category_count", "history_push", "pointers", "seen_add"]
