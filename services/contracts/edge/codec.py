@@ -67,9 +67,7 @@ class EdgeCodec(Generic[R]):
             schemaless_writer(out, self._current, cast("dict[str, Any]", record))
         except EdgeRecordError:
             raise
-        except (
-            Exception
-        ) as error:  # fastavro and the rule raise many types for a wrong value; the slow path names the field
+        except Exception as error:  # fastavro raises many types for a wrong value; the slow path names the field
             return self._encode_slowly(record, error)
         return out.getvalue()
 
