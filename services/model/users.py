@@ -20,9 +20,10 @@ from services.model.arena import (
     pointers,
     reserve,
 )
-from services.model.arrays import F32, I64, U32, U64
+from services.model.arrays import F32, U32, U64
 from services.model.config import ModelConfig
 from services.model.jit import kernel
+from services.model.names import key_words, words_key
 from services.model.seeds import init_rows
 from services.model.table import MAX_KEY_BYTES
 
@@ -167,7 +168,7 @@ class UserTable:
         at, key = np.array([slot], np.int64), np.array([hash_], np.uint64)
         self._index.insert(key, at)
         self._hashes[slot] = hash_
-        words = np.frombuffer(user + b"\0" * (-len(user) % 4) + len(user).to_bytes(4, "little"), np.uint32)
+        words = key_words(user)
         lists_set(self._names, at, np.array([0, len(words)], np.int64), words)
         init_rows(self.arrays.vector, at, key, _SALT ^ (self.config.seed << 32), VECTOR_SCALE, 0.0)
         self.arrays.acc[slot] = self.config.initial_accumulator
@@ -287,8 +288,7 @@ class UserTable:
         """Id of the user in a slot."""
         n = int(self._names.length[slot])
         at = int(self._names.where[slot])
-        words = self._names.keys[at : at + n]
-        return bytes(words[:-1].tobytes()[: int(words[-1])])
+        return words_key(self._names.keys[at : at + n])
 
     def users(self) -> Iterator[bytes]:
         """Ids of all users."""

@@ -13,8 +13,8 @@ from services.contracts.inner.sweeps import Sweep, SweepReader
 from services.contracts.inner.user_state import SeenChunk, UserRow
 from services.contracts.keys import content_features, item_hash
 from services.model import layout
-from services.model.catalogue import Catalogue
 from services.model.config import ModelConfig
+from services.model.experts import NAMES
 from services.model.recommender import Query, Ranking, Recommender
 from services.model.replica import Replica
 from services.model.rows import RowChange
@@ -31,7 +31,7 @@ class Engine:
     """Everything that a list is computed from.
 
     What the model is (widths, half-lives, ceilings) is read from the clocks of item-state, so that
-    publishing needs no model settings of its own. User rows that come before the first clock wait.
+    publishing needs no model settings of its own. What comes before the first clock is kept for it.
     """
 
     def __init__(self, catalogue: str, item_partitions: int) -> None:
@@ -43,16 +43,17 @@ class Engine:
         """
         self._policy = catalogue
         self._record: dict[str, Any] | None = None
-        self._early: dict[bytes, UserRow | SeenChunk | None] = {}
+        self._early_rows: dict[bytes, UserRow | SeenChunk | None] = {}
+        self._early_items: dict[bytes, Item | None] = {}
         self._sweeps = SweepReader()
-        self._catalogue = Catalogue()
-        self._catalogue.restricted = catalogue == "required"
         self._build(ModelConfig(item_partitions=item_partitions))
 
     def _build(self, config: ModelConfig) -> None:
         self._replica = Replica(config)
         self.rows = UserRows(UserTable(config))
-        self._recommender = Recommender(config, self._replica, self.rows.table, self._catalogue)
+        self._recommender = Recommender(config, self._replica, self.rows.table)
+        self._catalogue = self._recommender.catalogue
+        self._catalogue.restricted = self._policy == "required"
 
     def load_items(self, partition: int, key: bytes, record: Any) -> None:
         """Take in one item-state record; its row counts once the sweep's clock record has come.
@@ -76,37 +77,46 @@ class Engine:
         if self.ready:
             self.rows.load(key, record)
             return
-        self._early.pop(key, None)
-        self._early[key] = record
+        self._early_rows[key] = record
 
     def load_metadata(self, key: bytes, item: Item | None) -> None:
         """Take in one record of the items topic; None deletes the item."""
         if self._policy == "ignored":
             return
+        if not self.ready:
+            self._early_items[key] = item
         item_id = key.decode()
         if item is None:
             self._catalogue.remove(item_hash(item_id))
             return
         content = np.array(content_features(item), np.uint32)
-        self._catalogue.put(item_hash(item_id), item_id, content, item["available"])
+        self._catalogue.put(item_hash(item_id), item_id, content, available=item["available"])
         self._catalogue.restricted = True
 
     def rank(self, queries: list[Query]) -> list[tuple[list[Ranked], str | None]]:
         """Rank for every query: (items best first, why the full model was not used)."""
-        return [(self._ranked(ranking), ranking.fallback or None) for ranking in self._recommender.recommend(queries)]
+        rankings = self._recommender.recommend(queries, self._catalogue.allowed)
+        return [(self._ranked(one), _fallback(query, one)) for query, one in zip(queries, rankings, strict=True)]
 
     def learned(self, user: bytes) -> tuple[int, Learned | None]:
         """(slot of the user's row or -1, what it has learned from)."""
         return self.rows.learned(user)
 
     def _ranked(self, ranking: Ranking) -> list[Ranked]:
-        name = self._recommender.item_id
-        return [
-            Ranked(name(item), score, signal, [name(earlier) for earlier in because])
-            for item, score, signal, because in zip(
-                ranking.items.tolist(), ranking.scores.tolist(), ranking.signals(), ranking.because, strict=True
-            )
-        ]
+        sizes = [len(earlier) for earlier in ranking.because]
+        hashes = np.concatenate([ranking.items, *ranking.because])
+        names = self._replica.item_ids(hashes)
+        for at in [at for at, name in enumerate(names) if not name]:
+            names[at] = self._catalogue.item_id(int(hashes[at]))
+        ranked: list[Ranked] = []
+        first = len(ranking.items)
+        for at, (score, expert, size) in enumerate(
+            zip(ranking.scores.tolist(), ranking.expert.tolist(), sizes, strict=True)
+        ):
+            because = [name for name in names[first : first + size] if name]
+            ranked.append(Ranked(names[at], score, NAMES[expert], because))
+            first += size
+        return ranked
 
     def _configure(self, record: dict[str, Any]) -> None:
         if record == self._record:
@@ -119,9 +129,18 @@ class Engine:
             )
         self._record = record
         self._build(ModelConfig.from_record(record))
-        early, self._early = self._early, {}
-        for key, row in early.items():
+        for key, row in self._early_rows.items():
             self.rows.load(key, row)
+        for key, item in self._early_items.items():
+            self.load_metadata(key, item)
+        self._early_rows, self._early_items = {}, {}
+
+
+def _fallback(query: Query, ranking: Ranking) -> str | None:
+    """Why the full model was not used, as RecommendationList.fallback says it."""
+    if not len(ranking.items):
+        return "empty-catalogue"
+    return "new-user" if query.user < 0 else None
 
 
 def _changes(sweep: Sweep) -> Iterator[RowChange]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from services.contracts.context import context_features
 from services.contracts.edge import EdgeCodec, RecommendationList, RecommendationRequest
 from services.contracts.inner.user_state import split_key
 from services.contracts.keys import item_hashes, partition_of, user_key
@@ -200,7 +203,7 @@ class Publisher:
                 now_ms=self._now_ms,
                 k=job.size + explored,
                 exclude=item_hashes(job.exclude),
-                context=context_features(job.context, self._now_ms),
+                context=np.array(context_features(self._now_ms, job.context), np.uint32),
                 exclude_seen=job.exclude_seen,
             )
             for job, (slot, _) in zip(jobs, known, strict=True)

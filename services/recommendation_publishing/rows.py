@@ -11,9 +11,7 @@ from services.contracts.inner.user_state import SeenChunk, UserRow, split_key
 from services.model.users import UserTable
 from services.recommendation_publishing.lists import Learned
 
-_META = np.dtype(
-    [("epoch", "<i8"), ("partition", "<i4"), ("offset", "<i8"), ("time_ms", "<i8"), ("append_ms", "<i8")]
-)
+_META = np.dtype([("epoch", "<i8"), ("partition", "<i4"), ("offset", "<i8"), ("time_ms", "<i8"), ("append_ms", "<i8")])
 
 
 @dataclass(slots=True)

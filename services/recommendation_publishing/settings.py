@@ -18,20 +18,23 @@ class PublishingSettings(RuntimeSettings):
         500, "At most one list per user in this time; requests are always answered.", unit="ms", ge=0
     )
     publish_max_lists_per_s: int = setting(
-        2000, "Event lists a replica publishes per second; under more load a list covers more events.",
-        unit="lists/s", ge=1,
+        2000,
+        "Event lists a replica publishes per second; under more load a list covers more events.",
+        unit="lists/s",
+        ge=1,
     )
-    refresh_after_s: int = setting(
-        0, "Publish a user's list again when it is this old; 0 never does.", unit="s", ge=0
-    )
+    refresh_after_s: int = setting(0, "Publish a user's list again when it is this old; 0 never does.", unit="s", ge=0)
     exclude_seen: bool = setting(True, "Leave out the items that the user has interacted with.")
     catalogue: Literal["auto", "required", "ignored"] = setting(
         "auto",
         "Recommend only what the items topic lists: required, ignored, or auto (as soon as it lists anything).",
     )
     explore_share: float = setting(
-        0.0, "Share of list positions given to an item from below the list, with its propensity.",
-        unit="0..1", ge=0.0, le=0.5,
+        0.0,
+        "Share of list positions given to an item from below the list, with its propensity.",
+        unit="0..1",
+        ge=0.0,
+        le=0.5,
     )
     explore_pool: int = setting(50, "Items below the list that exploration draws from.", unit="items", ge=1, le=1000)
     experiment: str = setting("", "Name of the running experiment; part of the hash that assigns users to arms.")
