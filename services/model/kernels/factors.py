@@ -47,6 +47,7 @@ class Scratch(NamedTuple):
     user: I64
     """int64[1]"""
     gradient: F32
+    """float32[1, d]"""
     negatives: I64
     logits: F32
     history_rows: I64
@@ -72,7 +73,7 @@ def scratch(dim: int, negatives: int, history: int) -> Scratch:
     return Scratch(
         np.zeros((1, dim), np.float32),
         np.zeros(1, np.int64),
-        np.zeros(dim, np.float32),
+        np.zeros((1, dim), np.float32),
         np.zeros(negatives + 1, np.int64),
         np.zeros(negatives + 1, np.float32),
         np.zeros(history, np.int64),
@@ -173,7 +174,7 @@ def factor_step(
     top = np.float32(-np.inf)
     for i in range(m):
         row = s.negatives[i]
-        s.logits[i] = f.b[row, 0] + dot(s.z[0], f.q, row)
+        s.logits[i] = f.b[row, 0] + dot(s.z, 0, f.q, row)
         top = max(top, s.logits[i])
     for i in range(m):
         s.logits[i] -= top
@@ -183,43 +184,41 @@ def factor_step(
         total += s.logits[i]
     inverse = np.float32(1.0) / total
     for j in range(width):
-        s.gradient[j] = np.float32(0.0)
+        s.gradient[0, j] = np.float32(0.0)
     for i in range(m):
         s.logits[i] *= inverse
+    square = dot(s.z, 0, s.z, 0)
     if weight < 0.0:
         pushed = s.logits[0] * np.float32(-weight * step.feedback)
         for j in range(width):
-            s.gradient[j] = pushed * f.q[positive, j]
-        _write(f, positive, pushed, step.rate, step.l2, s)
-        _user_step(vector, acc, user, step.rate, step.l2, s.gradient)
+            s.gradient[0, j] = pushed * f.q[positive, j]
+        _write(f, positive, square, pushed, step.rate, step.l2, s)
+        adagrad_step(vector, acc, user, s.gradient, dot(s.gradient, 0, s.gradient, 0), 1.0, step.rate, step.l2)
         return
     s.logits[0] -= np.float32(1.0)
     for i in range(m):
         row, g = s.negatives[i], s.logits[i]
         for j in range(width):
-            s.gradient[j] += g * f.q[row, j]
+            s.gradient[0, j] += g * f.q[row, j]
     rate = step.rate * weight
-    _write(f, positive, s.logits[0], rate, step.l2, s)
+    _write(f, positive, square, s.logits[0], rate, step.l2, s)
     for i in range(1, m):
         if s.logits[i] >= np.float32(step.threshold):
-            _write(f, s.negatives[i], s.logits[i], rate, step.l2, s)
+            _write(f, s.negatives[i], square, s.logits[i], rate, step.l2, s)
+    slope = dot(s.gradient, 0, s.gradient, 0)
     for k in range(min(found, step.written)):
         row = s.history_rows[k]
         keep(f.v1_log, f.v1, f.v1_acc, row)
-        adagrad_step(f.v1, f.v1_acc, row, s.gradient, s.history_weights[k], rate, step.l2)
-    _user_step(vector, acc, user, rate, step.l2, s.gradient)
+        adagrad_step(f.v1, f.v1_acc, row, s.gradient, slope, s.history_weights[k], rate, step.l2)
+    adagrad_step(vector, acc, user, s.gradient, slope, 1.0, rate, step.l2)
 
 
 @kernel
-def _write(f: Factors, row: int, error: float, rate: float, l2: float, s: Scratch) -> None:
+def _write(f: Factors, row: int, square: float, error: float, rate: float, l2: float, s: Scratch) -> None:
     keep(f.q_log, f.q, f.q_acc, row)
     keep(f.b_log, f.b, f.b_acc, row)
-    adagrad_step(f.q, f.q_acc, row, s.z[0], error, rate, l2)
+    adagrad_step(f.q, f.q_acc, row, s.z, square, error, rate, l2)
     g = np.float32(error) + np.float32(l2) * f.b[row, 0]
     f.b_acc[row, 0] += g * g
     f.b[row, 0] -= np.float32(rate) * g / np.sqrt(f.b_acc[row, 0])
 
-
-@kernel
-def _user_step(vector: F32, acc: F32, user: int, rate: float, l2: float, gradient: F32) -> None:
-    adagrad_step(vector, acc, user, gradient, 1.0, rate, l2)

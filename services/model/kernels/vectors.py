@@ -1,27 +1,63 @@
-"""Vector arithmetic with a fixed order of summation that still fills the machine's lanes."""
+"""Vector arithmetic with a fixed order of summation that still fills the machine's lanes.
+
+Strict IEEE order keeps the compiler from vectorising a plain sum, and a permission to reorder would
+make the bits depend on the machine. So the dot product is spelled out for 8 lanes: every machine adds
+the same numbers in the same order, with whatever width it has.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from services.model.arrays import F32
 from services.model.jit import kernel
 
+LANES = 8
+
+
+@intrinsic
+def _dot(typing: Any, a: Any, i: Any, b: Any, j: Any) -> Any:
+    """a[i] · b[j] for C-contiguous float32 matrices whose width is a multiple of 8."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        scalar, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
+        pointers = []
+        for kind, array, row in ((a, arguments[0], arguments[1]), (b, arguments[2], arguments[3])):
+            view = context.make_array(kind)(context, builder, array)
+            width = cgutils.unpack_tuple(builder, view.shape)[1]
+            pointers.append(builder.gep(view.data, [builder.mul(row, width)], source_etype=scalar))
+        total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES))
+        size = ir.Constant(width.type, LANES)
+        with cgutils.for_range(builder, builder.sdiv(width, size)) as loop:
+            lanes = []
+            for pointer in pointers:
+                at = builder.gep(pointer, [builder.mul(loop.index, size)], source_etype=scalar)
+                at = builder.bitcast(at, vector.as_pointer())
+                lanes.append(builder.load(at, align=4, typ=vector))
+            builder.store(builder.fadd(builder.load(total, typ=vector), builder.fmul(*lanes)), total)
+        sums = builder.load(total, typ=vector)
+        lane = [builder.extract_element(sums, ir.Constant(ir.IntType(32), k)) for k in range(LANES)]
+        while len(lane) > 1:
+            half = len(lane) // 2
+            lane = [builder.fadd(x, y) for x, y in zip(lane[:half], lane[half:], strict=True)]
+        return lane[0]
+
+    return types.float32(a, types.intp, b, types.intp), generate
+
 
 @kernel
-def dot(a: F32, matrix: F32, row: int) -> np.float32:
-    """a · matrix[row], summed in 8 lanes; the width is a multiple of 8."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0.0)
-    for j in range(0, matrix.shape[1], 8):
-        s0 += a[j] * matrix[row, j]
-        s1 += a[j + 1] * matrix[row, j + 1]
-        s2 += a[j + 2] * matrix[row, j + 2]
-        s3 += a[j + 3] * matrix[row, j + 3]
-        s4 += a[j + 4] * matrix[row, j + 4]
-        s5 += a[j + 5] * matrix[row, j + 5]
-        s6 += a[j + 6] * matrix[row, j + 6]
-        s7 += a[j + 7] * matrix[row, j + 7]
-    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+def dot(a: F32, i: int, b: F32, j: int) -> np.float32:
+    """a[i] · b[j], rows of float32[n, d] matrices, d a multiple of 8.
+
+    Lane l sums the products at l, l + 8, l + 16, ...; then ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).
+    """
+    return _dot(a, i, b, j)  # type: ignore[no-any-return]  # an intrinsic has no Python type
 
 
 @kernel
@@ -47,30 +83,23 @@ def exp_all(x: F32, n: int) -> None:
 
 
 @kernel
-def adagrad_step(data: F32, acc: F32, row: int, gradient: F32, scale: float, rate: float, l2: float) -> None:
-    """One row-wise Adagrad step: g = scale·gradient + l2·x; A += mean(g²); x -= rate·g/sqrt(A)."""
+def adagrad_step(
+    data: F32, acc: F32, row: int, gradient: F32, square: float, scale: float, rate: float, l2: float
+) -> None:
+    """One row-wise Adagrad step: g = scale·gradient + l2·x; A += mean(g²); x -= rate·g/sqrt(A).
+
+    gradient float32[1, d]; `square` is gradient · gradient, which serves all rows of an event:
+    sum g² = scale²·square + 2·scale·l2·(gradient · x) + l2²·(x · x).
+    """
     width = data.shape[1]
     s, decay = np.float32(scale), np.float32(l2)
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0.0)
-    for j in range(0, width, 8):
-        g0 = s * gradient[j] + decay * data[row, j]
-        g1 = s * gradient[j + 1] + decay * data[row, j + 1]
-        g2 = s * gradient[j + 2] + decay * data[row, j + 2]
-        g3 = s * gradient[j + 3] + decay * data[row, j + 3]
-        g4 = s * gradient[j + 4] + decay * data[row, j + 4]
-        g5 = s * gradient[j + 5] + decay * data[row, j + 5]
-        g6 = s * gradient[j + 6] + decay * data[row, j + 6]
-        g7 = s * gradient[j + 7] + decay * data[row, j + 7]
-        s0 += g0 * g0
-        s1 += g1 * g1
-        s2 += g2 * g2
-        s3 += g3 * g3
-        s4 += g4 * g4
-        s5 += g5 * g5
-        s6 += g6 * g6
-        s7 += g7 * g7
-    total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
-    acc[row, 0] += total / np.float32(width)
+    total = (
+        s * s * np.float32(square)
+        + np.float32(2.0) * s * decay * dot(gradient, 0, data, row)
+        + decay * decay * dot(data, row, data, row)
+    )
+    acc[row, 0] += max(total, np.float32(0.0)) / np.float32(width)
     step = np.float32(rate) / np.sqrt(acc[row, 0])
+    keep, move = np.float32(1.0) - step * decay, step * s
     for j in range(width):
-        data[row, j] -= step * (s * gradient[j] + decay * data[row, j])
+        data[row, j] = keep * data[row, j] - move * gradient[0, j]
