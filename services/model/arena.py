@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,16 +32,14 @@ def reserve(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         return np.zeros(shape, kind)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        try:
+        # A kernel without huge pages refuses the advice, which it does not need.
+        with suppress(OSError):
             pages.madvise(mmap.MADV_NOHUGEPAGE)
-        except OSError:
-            # A kernel without huge pages refuses the advice, which it does not need.
-            pass
     return np.frombuffer(pages, kind, size // kind.itemsize).reshape(shape)
 
 
 @kernel
-def index_find(keys: U64, slots: I32, key: np.uint64) -> int:
+def index_find(keys: U64, slots: I32, key: np.uint64) -> Any:
     """Slot of a key, or -1. Linear probing; 0 marks an empty place."""
     mask = np.uint64(len(keys) - 1)
     mixed = key * np.uint64(0x9E3779B97F4A7C15)
@@ -119,7 +118,7 @@ class HashIndex:
 
     def find(self, key: int) -> int:
         """Slot of one key, or -1."""
-        return index_find(self.keys, self.slots, np.uint64(key))
+        return int(index_find(self.keys, self.slots, np.uint64(key)))
 
     def find_many(self, keys: U64) -> I64:
         """int64[n] slots, -1 where absent."""
@@ -181,9 +180,7 @@ def size_classes(limit: int) -> list[int]:
     return [*sizes, limit]
 
 
-def list_pool(
-    rows: int, limit: int, key: npt.DTypeLike, width: int, value: npt.DTypeLike = np.float32
-) -> Lists:
+def list_pool(rows: int, limit: int, key: npt.DTypeLike, width: int, value: npt.DTypeLike = np.float32) -> Lists:
     """A pool of `rows` lists of at most `limit` entries: a key and `width` values each."""
     sizes = np.array(size_classes(limit), np.int64)
     bases = np.concatenate([[0], np.cumsum(sizes * rows)]).astype(np.int64)
@@ -201,10 +198,10 @@ def list_pool(
 
 
 def list_bytes(pool: Lists) -> int:
-    """Resident bytes of the entries handed out, and of the row headers in use."""
-    entry = pool.keys.itemsize + pool.values.itemsize * pool.values.shape[1]
+    """Resident bytes of the places handed out (freed ones included) and of a row header for each."""
+    entry = int(pool.keys.itemsize + pool.values.itemsize * pool.values.shape[1])
     header = pool.where.itemsize + pool.length.itemsize + pool.size_class.itemsize
-    return int((pool.top * pool.sizes).sum()) * entry + int((pool.size_class > 0).sum()) * header
+    return int((pool.top * pool.sizes).sum()) * entry + int(pool.top.sum()) * header
 
 
 @kernel
@@ -248,7 +245,7 @@ def list_clear(pool: Lists, row: int) -> None:
 
 
 @kernel
-def list_append(pool: Lists, row: int, key: Any) -> int:
+def list_append(pool: Lists, row: int, key: Any) -> Any:
     """Append one entry below the limit; returns where it stands, for its values."""
     n = pool.length[row]
     list_reserve(pool, row, n + 1)

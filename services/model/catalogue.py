@@ -98,7 +98,7 @@ class Catalogue:
     def items(self) -> U64:
         """uint64[n] hashes of all items."""
         hashes = self._hashes[: self._top]
-        return hashes[hashes != 0]
+        return np.asarray(hashes[hashes != 0])
 
     def affinity(self, items: U64, users: UserTable, user: int) -> F32:
         """float32[n] how much of a user's decayed category counts falls on the features of items."""

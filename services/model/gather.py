@@ -76,13 +76,13 @@ def delta_sets(replica: Replica, kinds: tuple[Changes, Changes, Changes]) -> dic
             offsets[partition] = len(part.ids)
             part.ids += keys[a:b]
             part.hashes = np.concatenate([part.hashes, hashes[a:b]])
-        for name, (at, values, neighbours) in changes.blocks.items():
+        for name, (at, unsorted, neighbours) in changes.blocks.items():
             if not len(at):
                 continue
             ordinal = rank[np.searchsorted(sorted_rows, at)]
             # Entries of a list keep their order within the row.
             by = np.argsort(ordinal, kind="stable")
-            ordinal, values = ordinal[by], values[by]
+            ordinal, values = ordinal[by], unsorted[by]
             near = None if neighbours is None else neighbours[by]
             cuts_a, cuts_b = np.searchsorted(ordinal, starts), np.searchsorted(ordinal, ends)
             for partition, start, a, b in zip(

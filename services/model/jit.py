@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import numba  # type: ignore[import-untyped]  # numba ships no types
+import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -118,7 +118,7 @@ class Learner:
         rows = table.table.index.find_many(events.item)
         missing = np.flatnonzero((rows < 0) & (events.weight > 0))
         if len(missing):
-            hashes, first = np.unique(events.item[missing], return_index=True)
+            first = np.unique(events.item[missing], return_index=True)[1]
             first = missing[np.sort(first)]
             keys = [events.item_id[i] for i in first.tolist()]
             table.create(events.item[first], keys, events.item_partition[first])
@@ -128,7 +128,8 @@ class Learner:
     def _content(self, events: EventBatch, rows: I64) -> tuple[I64, F32]:
         """Content lists of items that the replica does not hold yet: positions and words."""
         lists = self.replica.items.table.stores["content"].lists
-        assert lists is not None
+        if lists is None:
+            raise TypeError("the content block is not a list")
         changed = content_changes(lists, rows, events.weight, events.content_ptr, events.content)
         if not len(changed):
             return changed, np.zeros((0, 1), np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from services.model.arena import reserve
-from services.model.arrays import F32, I64, U64
+from services.model.arrays import F32, I64, U8, U64
 from services.model.config import ModelConfig
 from services.model.layout import RowKind, row_kind
 from services.model.recency import Recency
@@ -29,7 +29,8 @@ class _Kind:
         self.recency = Recency(ceiling, config.probation)
         self.touch: I64 = reserve((ceiling,), np.int64)
         self.tick: F32 = reserve((ceiling,), np.float32)
-        self.dirty: set[int] = set()
+        self.dirty: U8 = reserve((ceiling,), np.uint8)
+        """1 for rows that changed since the last sweep."""
         self.gone: dict[int, tuple[str, int, int]] = {}
         """Rows evicted since the last sweep: {hash: (key, slot, count)}."""
         self.ordered = True
@@ -72,13 +73,9 @@ class ItemOwner:
             self._order(kind)
             rows = np.full(len(deltas.ids), -1, np.int64)
             rows[here] = kind.table.index.find_many(deltas.hashes[here])
-            for position in here:
-                if rows[position] < 0:
-                    continue
-                self._touch(kind, int(rows[position]))
-            for position in here:
-                if rows[position] < 0 and deltas.ids[position]:
-                    rows[position] = self._create(kind, int(deltas.hashes[position]), deltas.ids[position])
+            self._touch(kind, rows[here])
+            missing = np.array([i for i in here[rows[here] < 0].tolist() if deltas.ids[i]], np.int64)
+            rows[missing] = self._create(kind, deltas.hashes[missing], [deltas.ids[i] for i in missing.tolist()])
             known = here[rows[here] >= 0]
             lost = known[kind.table.keys[rows[known]] != deltas.hashes[known]]
             rows[lost] = -1
@@ -91,22 +88,32 @@ class ItemOwner:
             if block is not None and len(block.values):
                 self._newest = max(self._newest, np.float32(block.values[:, -1].max()))
 
-    def _touch(self, kind: _Kind, slot: int) -> None:
-        kind.table.counts[slot] += 1
-        kind.touch[slot] = self._touches
-        kind.tick[slot] = self._newest
-        self._touches += 1
-        kind.recency.touch(slot, int(kind.table.counts[slot]) > 1)
-        kind.dirty.add(slot)
+    def _touch(self, kind: _Kind, slots: I64) -> None:
+        """Note that a delta record has changed rows, in the order of `slots` (-1 is skipped)."""
+        slots = slots[slots >= 0]
+        kind.table.counts[slots] += 1
+        kind.touch[slots] = np.arange(self._touches, self._touches + len(slots))
+        kind.tick[slots] = self._newest
+        self._touches += len(slots)
+        kind.recency.touch(slots, kind.table.counts)
+        kind.dirty[slots] = 1
 
-    def _create(self, kind: _Kind, hash_: int, key: str) -> int:
-        if len(kind.table) >= kind.table.room:
-            self._evict(kind, kind.recency.weakest())
-        slot = kind.recency.lowest_free()
-        kind.table.place(np.array([slot], np.int64), np.array([hash_], np.uint64), [key])
-        kind.gone.pop(hash_, None)
-        self._touch(kind, slot)
-        return slot
+    def _create(self, kind: _Kind, hashes: U64, keys: list[str]) -> I64:
+        """Rows with initial values, in order; where the table is full the weakest row gives way."""
+        slots = np.zeros(len(keys), np.int64)
+        first = 0
+        while first < len(keys):
+            if len(kind.table) == kind.table.room:
+                self._evict(kind, kind.recency.weakest())
+            end = min(len(keys), first + kind.table.room - len(kind.table))
+            part = slice(first, end)
+            slots[part] = [kind.recency.lowest_free() for _ in range(first, end)]
+            kind.table.place(slots[part], hashes[part], keys[part])
+            self._touch(kind, slots[part])
+            first = end
+        for hash_ in hashes.tolist():
+            kind.gone.pop(hash_, None)
+        return slots
 
     def _evict(self, kind: _Kind, slot: int) -> None:
         table = kind.table
@@ -114,16 +121,14 @@ class ItemOwner:
         kind.gone[int(table.keys[slot])] = (key, slot, int(table.counts[slot]))
         table.remove(slot)
         kind.recency.remove(slot)
-        kind.dirty.discard(slot)
+        kind.dirty[slot] = 0
 
     def _expire(self, kind: _Kind) -> None:
         if not self._expiry_ticks or kind.table.kind == "system":
             return
-        for slot in kind.recency.tails():
-            while slot >= 0 and kind.tick[slot] < self._newest - self._expiry_ticks:
-                before = kind.recency.before(slot)
-                self._evict(kind, slot)
-                slot = before  # noqa: PLW2901  (walks the list towards its head)
+        horizon = self._newest - self._expiry_ticks
+        while stale := [slot for slot in kind.recency.tails() if slot >= 0 and kind.tick[slot] < horizon]:
+            self._evict(kind, stale[0])
 
     def sweep(self) -> list[RowChange]:
         """The rows that changed since the last sweep: evictions first, then rows by slot."""
@@ -131,9 +136,9 @@ class ItemOwner:
         for kind in self._kinds:
             changes += [RowChange(key, hash_, slot, n, None) for hash_, (key, slot, n) in kind.gone.items()]
         for kind in self._kinds:
-            slots = np.array(sorted(kind.dirty), np.int64)
+            slots = np.flatnonzero(kind.dirty[: kind.recency.top])
             changes += self._changes(kind, slots)
-            kind.dirty.clear()
+            kind.dirty[slots] = 0
             kind.gone.clear()
         return changes
 
@@ -178,8 +183,11 @@ class ItemOwner:
         slot = np.array([change.slot], np.int64)
         table.place(slot, np.array([change.hash], np.uint64), [change.key])
         table.set(slot, [change.blocks], [change.count])
-        kind.touch[slot] = np.frombuffer(change.blocks[TOUCH][:8], np.int64)
-        kind.tick[slot] = np.frombuffer(change.blocks[TOUCH][8:], np.float32)
+        touch = change.blocks.get(TOUCH, b"")
+        if len(touch) != 12:
+            raise ValueError(f"row {change.key!r} does not say when its owner last touched it")
+        kind.touch[slot] = np.frombuffer(touch, np.int64, 1)
+        kind.tick[slot] = np.frombuffer(touch, np.float32, 1, offset=8)
 
     def _order(self, kind: _Kind) -> None:
         """Rebuild what follows from the loaded rows: the order of recency and the counters."""

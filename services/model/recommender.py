@@ -127,7 +127,9 @@ class Recommender:
         order = np.lexsort((hashes, -scores))[: query.k]
         rows, hashes = rows[order], hashes[order]
         experts = np.array([POPULARITY, FACTORS], np.uint8)[shares[:, order].argmax(axis=0)]
-        because = [self._because(query.user, row) if e == FACTORS else _NONE for row, e in zip(rows, experts, strict=True)]
+        because = [
+            self._because(query.user, row) if e == FACTORS else _NONE for row, e in zip(rows, experts, strict=True)
+        ]
         scores = scores[order]
         if len(hashes) < query.k:
             more = self._untouched(query, hashes, allowed)

@@ -178,7 +178,7 @@ class Replica:
             rows = [c for c in mine if c.blocks is not None]
             if rows:
                 table.confirm(partition, rows)
-            if len(mine) and queue:
+            if mine and queue:
                 self._refold(partition, code, hashes)
             self._drop_unsupported(code, done, queue)
 
@@ -264,4 +264,3 @@ class Replica:
             pending_batches=max(len(queue) for queue in self._pending),
             rows_bytes=self.rows_bytes(),
         )
-

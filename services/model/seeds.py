@@ -21,9 +21,7 @@ def normal(seed: np.uint64) -> np.float32:
     """About N(0, 1): the sum of four 16-bit uniforms (exact in float32, no libm)."""
     bits = mix64(seed)
     low = np.uint64(0xFFFF)
-    total = (
-        (bits & low) + ((bits >> np.uint64(16)) & low) + ((bits >> np.uint64(32)) & low) + (bits >> np.uint64(48))
-    )
+    total = (bits & low) + ((bits >> np.uint64(16)) & low) + ((bits >> np.uint64(32)) & low) + (bits >> np.uint64(48))
     return np.float32((np.float64(total) / 65536.0 - 2.0 + 2.0 / 65536.0) * 1.7320508)
 
 

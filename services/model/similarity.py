@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 
 def inner_product(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """a · b.
+    """Inner product a · b.
 
     Raises:
         ValueError: the shapes differ.
@@ -26,7 +26,7 @@ def inner_product(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
 
 
 def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """a · b / (|a| |b|); 0 when a vector is zero.
+    """Cosine a · b / (|a| |b|); 0 when a vector is zero.
 
     Raises:
         ValueError: the shapes differ.

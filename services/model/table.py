@@ -6,6 +6,7 @@ Owners and replicas hold their rows in the same table; they differ in who says w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -18,6 +19,7 @@ from services.model.arena import (
     list_bytes,
     list_clear,
     list_pool,
+    list_reserve,
     lists_get,
     lists_set,
     pointers,
@@ -45,16 +47,13 @@ def _pairs_set(pool: Lists, anchors: F32, rows: I64, ptr: I64, words: U32, float
         n = (ptr[i + 1] - ptr[i] - 1) // (2 + m)
         if n <= 0:
             continue
-        _pairs_room(pool, row, n)
+        list_reserve(pool, row, n)
         for e in range(n):
             source, to = ptr[i] + 1 + e * (2 + m), pool.where[row] + e
             pool.keys[to] = np.uint64(words[source]) | (np.uint64(words[source + 1]) << np.uint64(32))
             for j in range(m):
                 pool.values[to, j] = floats[source + 2 + j]
         pool.length[row] = n
-
-
-_pairs_room = fold.list_reserve
 
 
 @kernel
@@ -144,7 +143,7 @@ class BlockStore:
         else:
             lists_get(self.lists, rows, ptr, words)
         raw, ends = words.tobytes(), (ptr * 4).tolist()
-        return [raw[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [raw[a:b] for a, b in pairwise(ends)]
 
     def fold(self, rows: I64, values: F32, neighbours: U64 | None) -> None:
         """Fold deltas; a row of -1 is skipped."""
@@ -155,13 +154,12 @@ class BlockStore:
             fold.fold_decayed(self.data, rows, values, self.rates)
         elif kind == "adagrad":
             fold.fold_adagrad(self.data, self.acc, rows, values)
-        elif kind == "replace":
-            assert self.lists is not None
+        elif kind == "replace" and self.lists is not None:
             fold.fold_replace(self.lists, rows, values.view(np.uint32).reshape(-1))
-        else:
-            assert self.lists is not None
-            assert neighbours is not None
+        elif self.lists is not None and neighbours is not None:
             fold.fold_pairs(self.lists, self.data[:, 0], rows, neighbours, values, self.rates)
+        else:
+            raise ValueError(f"deltas of the pairs block {self.block.name!r} name no neighbours")
 
 
 class RowTable:

@@ -124,9 +124,7 @@ def offer(found: Best, block: F32, first: int, keys: U64, ptr: I64, lists: I64) 
         found.mass[q] += mass
 
 
-def top_k(
-    z: F32, q: F32, b: F32, keys: U64, segments: Segments, k: int, ptr: I64, lists: I64
-) -> Best:
+def top_k(z: F32, q: F32, b: F32, keys: U64, segments: Segments, k: int, ptr: I64, lists: I64) -> Best:
     """The k best rows of each query by b + z·q, exactly, with the softmax normaliser over all rows.
 
     z float32[n_queries, d]; q float32[room, d]; b float32[room]; keys uint64[room] (0 = hole), of which

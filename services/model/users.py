@@ -258,9 +258,7 @@ class UserTable:
     def seen_chunks(self, slot: int) -> list[tuple[int, bytes]]:
         """(chunk number, hashes) of every seen chunk: for a checkpoint."""
         ring = self.seen(slot)
-        return [
-            (at // SEEN_CHUNK, ring[at : at + SEEN_CHUNK].tobytes()) for at in range(0, len(ring), SEEN_CHUNK)
-        ]
+        return [(at // SEEN_CHUNK, ring[at : at + SEEN_CHUNK].tobytes()) for at in range(0, len(ring), SEEN_CHUNK)]
 
     def seen_count(self, slot: int) -> int:
         """Number of distinct items seen (at most config.max_seen)."""
@@ -323,7 +321,7 @@ class UserTable:
         a = self.arrays
         pools = sum(list_bytes(pool) for pool in (self._names, a.history, a.categories, a.seen))
         fixed = a.vector.shape[1] * 4 + 4 + 8 + 4 + 4 + 8
-        return self._index.nbytes + pools + len(self) * fixed
+        return int(self._index.nbytes + pools + len(self) * fixed)
 
 
 def _hash(user: bytes) -> int:

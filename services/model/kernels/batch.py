@@ -99,9 +99,7 @@ def learn_batch(
                 s.history_weights,
                 s.z,
             )
-            factor_step(
-                f, users.vector, acc, user, row, np.float64(weight), e.seed[i], bound, found, step, s
-            )
+            factor_step(f, users.vector, acc, user, row, np.float64(weight), e.seed[i], bound, found, step, s)
             learned += 1
         if weight > np.float32(0.0) and row >= 0:
             count_event(counts.pop, row, e.second[i], np.float64(weight), counts.rate)
@@ -117,7 +115,6 @@ def learn_batch(
         if weight > np.float32(0.0) or weight <= np.float32(limits.dislike):
             seen_add(users, user, e.item[i])
     return learned
-
 
 
 @kernel

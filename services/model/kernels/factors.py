@@ -9,7 +9,7 @@ the newest few history rows. Row-wise Adagrad everywhere.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def scratch(dim: int, negatives: int, history: int) -> Scratch:
 
 
 @kernel
-def query_vector(
+def query_vector(  # noqa: PLR0913, PLR0917  (arrays of three owners, which share no tuple)
     index_keys: U64,
     index_slots: I32,
     v1: F32,
@@ -95,7 +95,7 @@ def query_vector(
     weights: F32,
     z: F32,
 ) -> int:
-    """z of the user at users[0] into z[0]; returns how many history rows exist.
+    """The z of the user at users[0] into z[0]; returns how many history rows exist.
 
     `rows` and `weights` receive the positions of the history rows, newest first, and their factors in
     z. For users[i], i > 0, only z[i] is computed. A user of -1 has z = 0.
@@ -109,10 +109,10 @@ def query_vector(
             z[i, j] = np.float32(0.0)
         if user < 0:
             continue
-        n = np.int64(history.length[user])
-        newest = history.where[user] + n - 1
+        n = min(np.int64(history.length[user]), np.int64(limit))
+        newest = history.where[user] + history.length[user] - 1
         weight, total = np.float32(1.0), np.float32(0.0)
-        for k in range(min(n, limit)):
+        for k in range(n):
             row = index_find(index_keys, index_slots, history.keys[newest - k])
             if row >= 0:
                 for j in range(width):
@@ -148,7 +148,7 @@ def draw(f: Factors, bound: int, positive: int, seed: np.uint64, n: int, out: I6
 
 
 @kernel
-def factor_step(
+def factor_step(  # noqa: PLR0913, PLR0917  (arrays of three owners, which share no tuple)
     f: Factors,
     vector: F32,
     acc: F32,
@@ -214,11 +214,10 @@ def factor_step(
 
 
 @kernel
-def _write(f: Factors, row: int, square: float, error: float, rate: float, l2: float, s: Scratch) -> None:
+def _write(f: Factors, row: int, square: Any, error: Any, rate: float, l2: float, s: Scratch) -> None:
     keep(f.q_log, f.q, f.q_acc, row)
     keep(f.b_log, f.b, f.b_acc, row)
     adagrad_step(f.q, f.q_acc, row, s.z, square, error, rate, l2)
     g = np.float32(error) + np.float32(l2) * f.b[row, 0]
     f.b_acc[row, 0] += g * g
     f.b[row, 0] -= np.float32(rate) * g / np.sqrt(f.b_acc[row, 0])
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def keep(log: Touched, data: F32, acc: F32, row: int) -> None:
 
 
 @kernel
-def increment_of(log: Increments, row: int) -> int:
+def increment_of(log: Increments, row: int) -> Any:
     """Position of a row's increments, zero at its first touch in a batch."""
     if log.mark[row]:
         return np.int64(log.mark[row] - 1)

@@ -12,27 +12,30 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils as untyped
 from numba.extending import intrinsic
 
 from services.model.arrays import F32
 from services.model.jit import kernel
 
 LANES = 8
+cgutils: Any = untyped
+"""numba's code builders, which carry no types."""
 
 
 @intrinsic
-def _dot(typing: Any, a: Any, i: Any, b: Any, j: Any) -> Any:
+def _dot(_typing: Any, a: Any, i: Any, b: Any, j: Any) -> Any:  # noqa: ARG001  (numba reads the names)
     """a[i] · b[j] for C-contiguous float32 matrices whose width is a multiple of 8."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         scalar, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
         pointers = []
         for kind, array, row in ((a, arguments[0], arguments[1]), (b, arguments[2], arguments[3])):
             view = context.make_array(kind)(context, builder, array)
             width = cgutils.unpack_tuple(builder, view.shape)[1]
             pointers.append(builder.gep(view.data, [builder.mul(row, width)], source_etype=scalar))
-        total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES))
+        total = cgutils.alloca_once(builder, vector)
+        builder.store(ir.Constant(vector, [0.0] * LANES), total)
         size = ir.Constant(width.type, LANES)
         with cgutils.for_range(builder, builder.sdiv(width, size)) as loop:
             lanes = []
@@ -57,7 +60,7 @@ def dot(a: F32, i: int, b: F32, j: int) -> np.float32:
 
     Lane l sums the products at l, l + 8, l + 16, ...; then ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)).
     """
-    return _dot(a, i, b, j)  # type: ignore[no-any-return]  # an intrinsic has no Python type
+    return _dot(a, i, b, j)  # type: ignore[call-arg]  # numba passes the typing context itself
 
 
 @kernel
@@ -70,8 +73,7 @@ def exp_all(x: F32, n: int) -> None:
     for i in range(n):
         y = max(x[i], np.float32(-60.0)) * np.float32(1.0 / 64.0)
         p = np.float32(1.0) + y * (
-            np.float32(1.0)
-            + y * (np.float32(0.5) + y * (np.float32(1.0 / 6.0) + y * np.float32(1.0 / 24.0)))
+            np.float32(1.0) + y * (np.float32(0.5) + y * (np.float32(1.0 / 6.0) + y * np.float32(1.0 / 24.0)))
         )
         p *= p
         p *= p
@@ -83,9 +85,7 @@ def exp_all(x: F32, n: int) -> None:
 
 
 @kernel
-def adagrad_step(
-    data: F32, acc: F32, row: int, gradient: F32, square: float, scale: float, rate: float, l2: float
-) -> None:
+def adagrad_step(data: F32, acc: F32, row: int, gradient: F32, square: Any, scale: Any, rate: float, l2: float) -> None:
     """One row-wise Adagrad step: g = scale·gradient + l2·x; A += mean(g²); x -= rate·g/sqrt(A).
 
     gradient float32[1, d]; `square` is gradient · gradient, which serves all rows of an event:
