@@ -13,11 +13,13 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from services.contracts import topics
 from services.contracts.topics import Topic
+from services.runtime.client import make_admin
 from services.runtime.settings import ENV_PREFIX, KafkaSettings
 
 _PROBE_TIMEOUT_S = 2.0
 """Longest single question to a broker that may not be there."""
 _SAY_AGAIN_AFTER_S = 10.0
+_PAUSE_S = 0.5
 _VISIBLE_POLL_S = 0.05
 
 
@@ -59,12 +61,6 @@ class TopicReport:
     """How an existing topic differs from the table; nothing is changed."""
 
 
-def admin_client(settings: KafkaSettings) -> AdminClient:
-    """An AdminClient for the configured cluster. Keep it in a variable until its futures are done."""
-    # Connection errors are reported once by the caller, not by librdkafka on stderr again and again.
-    return AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
-
-
 def wait_for_broker(
     settings: KafkaSettings,
     timeout_s: float | None = None,
@@ -85,7 +81,7 @@ def wait_for_broker(
     Raises:
         BrokerUnavailableError: no broker answered in time.
     """
-    client = admin_client(settings)
+    client = make_admin(settings)
     began = time.monotonic()
     say_at = began
     while not (stop and stop()):
@@ -93,16 +89,13 @@ def wait_for_broker(
             client.list_topics(timeout=_PROBE_TIMEOUT_S)
         except KafkaException as error:
             waited = time.monotonic() - began
-            message = f"no Kafka broker answers at {settings.bootstrap_servers} ({_reason(error)})"
             if timeout_s is not None and waited >= timeout_s:
-                raise BrokerUnavailableError(
-                    f"{message}. Start one with `streamrec broker`, or set {ENV_PREFIX}BOOTSTRAP_SERVERS."
-                ) from None
+                raise _unavailable(settings, error) from None
             if on_wait and time.monotonic() >= say_at:
-                on_wait(f"{message}; waiting for it")
+                on_wait(f"no Kafka broker answers at {settings.bootstrap_servers} ({_reason(error)}); waiting for it")
                 say_at = time.monotonic() + _SAY_AGAIN_AFTER_S
             # An unresolvable name or a refused login fails at once, and must not be asked in a tight loop.
-            time.sleep(min(0.5, _PROBE_TIMEOUT_S))
+            time.sleep(_PAUSE_S)
         else:
             return True
     return False
@@ -127,7 +120,7 @@ def create_topics(
         BrokerUnavailableError: no broker answers.
         TopicsError: the broker refused to create a topic.
     """
-    client = admin_client(settings)
+    client = make_admin(settings)
     existing = _partition_counts(client, settings, timeout_s)
     missing = [line for line in topics.TOPICS if line.physical(settings.topic_prefix) not in existing]
     new = [
@@ -139,21 +132,18 @@ def create_topics(
         )
         for line in missing
     ]
+    created: set[str] = set()
+    counts = existing
     if new:
-        futures = client.create_topics(new, operation_timeout=timeout_s, request_timeout=timeout_s)
-        _collect_created(futures)
-        _wait_visible(client, settings, [topic.topic for topic in new], timeout_s)
+        created = _created(client.create_topics(new, operation_timeout=timeout_s, request_timeout=timeout_s))
+        counts = _wait_visible(client, settings, [topic.topic for topic in new], timeout_s)
     problems = _by_topic(check_topics(settings, timeout_s=timeout_s))
-    created = {line.name for line in missing}
     return [
         TopicReport(
-            line.name,
-            line.physical(settings.topic_prefix),
-            existing.get(line.physical(settings.topic_prefix), _partitions(line, settings)),
-            "created" if line.name in created else "exists",
-            tuple(problems.get(line.name, ())),
+            line.name, name, counts[name], "created" if name in created else "exists", tuple(problems[line.name])
         )
         for line in topics.TOPICS
+        for name in [line.physical(settings.topic_prefix)]
     ]
 
 
@@ -175,7 +165,7 @@ def check_topics(settings: KafkaSettings, names: Iterable[str] | None = None, ti
         KeyError: an unknown name.
     """
     wanted = list(topics.TOPICS) if names is None else [topics.topic(name) for name in dict.fromkeys(names)]
-    client = admin_client(settings)
+    client = make_admin(settings)
     counts = _partition_counts(client, settings, timeout_s)
     present = [line for line in wanted if line.physical(settings.topic_prefix) in counts]
     found = _configs(client, [line.physical(settings.topic_prefix) for line in present], timeout_s)
@@ -214,38 +204,40 @@ def _partition_counts(client: AdminClient, settings: KafkaSettings, timeout_s: f
     try:
         metadata = client.list_topics(timeout=timeout_s)
     except KafkaException as error:
-        raise BrokerUnavailableError(
-            f"no Kafka broker answers at {settings.bootstrap_servers} ({_reason(error)}). "
-            f"Start one with `streamrec broker`, or set {ENV_PREFIX}BOOTSTRAP_SERVERS."
-        ) from None
+        raise _unavailable(settings, error) from None
     return {name: len(found.partitions) for name, found in metadata.topics.items() if found.error is None}
 
 
-def _collect_created(futures: Mapping[str, Future[Any]]) -> None:
-    refused = []
+def _created(futures: Mapping[str, Future[Any]]) -> set[str]:
+    """Names of the topics that were made by these requests."""
+    created, refused = set(), []
     for name, future in futures.items():
         try:
             future.result()
         except KafkaException as error:
-            # Another replica may have created it in between: idempotent.
+            # Another replica may have created it in between, or its metadata had not reached this broker yet.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 refused.append(f"{name}: {_reason(error)}")
+        else:
+            created.add(name)
     if refused:
         raise TopicsError(
             "the broker refused to create topics:\n  " + "\n  ".join(refused) + "\n"
             f"Check {ENV_PREFIX}REPLICATION_FACTOR against the number of brokers, and the CREATE permission."
         )
+    return created
 
 
-def _wait_visible(client: AdminClient, settings: KafkaSettings, names: list[str], timeout_s: float) -> None:
+def _wait_visible(client: AdminClient, settings: KafkaSettings, names: list[str], timeout_s: float) -> dict[str, int]:
     # The controller answers before every broker has heard of the topics.
     give_up = time.monotonic() + timeout_s
-    while not set(names) <= _partition_counts(client, settings, timeout_s).keys():
+    while not set(names) <= (counts := _partition_counts(client, settings, timeout_s)).keys():
         if time.monotonic() > give_up:
             raise TopicsError(
                 f"the topics were created, but are not visible after {timeout_s:.0f} s: {', '.join(names)}"
             )
         time.sleep(_VISIBLE_POLL_S)
+    return counts
 
 
 def _configs(client: AdminClient, names: list[str], timeout_s: float) -> dict[str, dict[str, str]]:
@@ -300,10 +292,17 @@ def _config_problems(line: Topic, name: str, found: Mapping[str, str] | None) ->
 
 
 def _by_topic(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
-    grouped: dict[str, list[Problem]] = {}
+    grouped: dict[str, list[Problem]] = {line.name: [] for line in topics.TOPICS}
     for problem in problems:
-        grouped.setdefault(problem.topic, []).append(problem)
+        grouped[problem.topic].append(problem)
     return grouped
+
+
+def _unavailable(settings: KafkaSettings, error: KafkaException) -> BrokerUnavailableError:
+    return BrokerUnavailableError(
+        f"no Kafka broker answers at {settings.bootstrap_servers} ({_reason(error)}). "
+        f"Start one with `streamrec broker`, or set {ENV_PREFIX}BOOTSTRAP_SERVERS."
+    )
 
 
 def _reason(error: KafkaException) -> str:

@@ -39,10 +39,15 @@ def _with(settings: KafkaSettings, **changes: Any) -> KafkaSettings:
 
 
 def _make(settings: KafkaSettings, name: str, partitions: int, **config: str) -> None:
+    physical = topics.physical(name, settings.topic_prefix)
     client = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    made = client.create_topics([NewTopic(topics.physical(name, settings.topic_prefix), partitions, 1, config=config)])
-    for future in made.values():
+    for future in client.create_topics([NewTopic(physical, partitions, 1, config=config)]).values():
         future.result()
+    give_up = time.monotonic() + 30
+    # The controller answers before the broker has heard of the topic.
+    while physical not in client.list_topics(timeout=10).topics:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
 
 
 def test_create_is_idempotent(settings: KafkaSettings) -> None:

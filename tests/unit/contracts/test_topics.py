@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.contracts import topics
+from tests.unit.contracts import topic_docs
 
 every_topic = pytest.mark.parametrize("line", topics.TOPICS, ids=lambda line: str(line.name))
 
@@ -91,3 +92,9 @@ def test_access_of_a_service() -> None:
         ("quality", "write"),
         ("dead-letters", "write"),
     }
+
+
+def test_documentation_has_the_table() -> None:
+    """The page about topics is made from the table: `python -m tests.unit.contracts.topic_docs` makes it anew."""
+    page = topic_docs.PAGE.read_text("utf-8")
+    assert topic_docs.rendered(page) == page
