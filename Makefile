@@ -20,7 +20,7 @@ setup: $(STAMP) ## Make the virtual environment with everything installed
 
 $(STAMP): pyproject.toml setup.py services/__init__.py
 	@python=""; \
-	for candidate in $(PYTHON) python3.13 python3.12 python3.11 python3.14 python3 python; do \
+	for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python); do \
 	  if command -v "$$candidate" >/dev/null 2>&1 \
 	    && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 	    python="$$candidate"; break; \
