@@ -1,0 +1,41 @@
+"""What extraction keeps of the items topic: content features by item id."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+from services.contracts.keys import KIND_CATEGORY, content_features, feature_kind
+
+_NOTHING: tuple[list[int], list[int]] = ([], [])
+
+
+class ItemTable:
+    """Content features of every item that the items topic describes, 4 bytes each."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        # uint32: how many of the features are categories (they come first), then the features.
+        self._content: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        """Number of items described."""
+        return len(self._content)
+
+    def put(self, item_id: str, record: Mapping[str, Any] | None) -> None:
+        """Take in an item's record; None forgets the item."""
+        if record is None:
+            self._content.pop(item_id, None)
+        else:
+            features = content_features(record)
+            categories = sum(feature_kind(feature) == KIND_CATEGORY for feature in features)
+            self._content[item_id] = array("I", [categories, *features]).tobytes()
+
+    def content(self, item_id: str) -> tuple[list[int], list[int]]:
+        """(all content features, those that are categories) of an item; empty for one without metadata."""
+        packed = self._content.get(item_id)
+        if packed is None:
+            return _NOTHING
+        categories, *features = array("I", packed)
+        return features, features[:categories]

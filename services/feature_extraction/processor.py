@@ -1,0 +1,315 @@
+"""Feature extraction as a processor: interactions, served lists and erasures in; features, state and seals out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from services.contracts.edge import RecommendationList
+from services.contracts.inner import extraction_state as states
+from services.contracts.inner import features
+from services.contracts.inner.extraction_state import ExtractionRow
+from services.contracts.inner.features import BATCH_KEY, EraseFeature, ExtractionBatch
+from services.contracts.inner.weights import WEIGHTS_KEY
+from services.contracts.keys import partition_of, user_key
+from services.feature_extraction.extractor import Extractor
+from services.feature_extraction.settings import ExtractionSettings
+from services.feature_extraction.users import User, UserTable
+from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
+
+NAME = "feature-extraction"
+INTERACTIONS = "interactions"
+LISTS = "recommendations"
+ERASURES = "erasure-requests"
+ITEMS = "items"
+STATE = "extraction-state"
+FEATURES = "features"
+
+_EXPIRED_PER_STEP = 1000
+"""Idle users that one step forgets at most: a system that was off for a year does not do it all at once."""
+_NO_VALUE = "the record has no value"
+
+
+@dataclass(slots=True)
+class Changes:
+    """State records of one partition that a step owes, in order of the users' recency."""
+
+    users: dict[str, User] = field(default_factory=dict)
+    """Users whose row changed."""
+    records: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Ring records, and deletions of any, by key."""
+
+
+class FeatureExtraction:
+    """Turns every interaction into one feature record, or says in the seal why not."""
+
+    name = NAME
+    inputs = Inputs(leading=INTERACTIONS, followers=(LISTS, ERASURES), tables=(ITEMS,), state=(STATE,))
+
+    def __init__(self, settings: ExtractionSettings, decoders: dict[str, Decoder]) -> None:
+        """Make the processor.
+
+        Args:
+            settings: the features and their bounds.
+            decoders: one per input topic. Interactions and erasure requests decode to (record, the bytes as they
+                came): what came to a wrong partition is written again as it was.
+        """
+        self.decoders = decoders
+        self._settings = settings
+        self._ceiling = max(1, settings.extraction_max_users // settings.user_partitions)
+        self.start(0)
+
+    def start(self, epoch: int) -> None:
+        """Forget everything."""
+        self._extractor = Extractor(self._settings)
+        self._extractor.epoch = epoch
+        self._tables: dict[int, UserTable] = {}
+
+    def open(self, partition: int) -> None:
+        """Start owning the users of a partition."""
+        self._tables[partition] = UserTable(self._ceiling, self._extractor.window, self._extractor.attributions.lists)
+
+    def load(self, slice_: Slice) -> None:
+        """Take in user rows (while a partition is restored), items and changed weights."""
+        if slice_.topic == STATE:
+            table = self._tables[slice_.partition]
+            for _, _, key, value in slice_rows(slice_):
+                table.load(_known(key), value)
+            return
+        for _, _, key, value in slice_rows(slice_):
+            name = _known(key)
+            if name == WEIGHTS_KEY:
+                self._extractor.weights.change(value)
+            else:
+                self._extractor.items.put(name.decode(), value)
+
+    def restored(self, partition: int) -> int | None:
+        """Go on at the committed offset."""
+        self._tables[partition].restored()
+        return None
+
+    def step(self, batch: Batch, out: Outputs) -> None:
+        """Take in what was served, then the interactions, then the erasures.
+
+        The topics have no common order. A list is taken before the events of its batch because they may respond to
+        it; an erasure after them, so that nothing that came before it stays.
+        """
+        changes: dict[int, Changes] = {}
+        for slice_ in sorted(batch.slices, key=_order):
+            owed = changes.setdefault(slice_.partition, Changes())
+            if slice_.topic == INTERACTIONS:
+                self._interactions(slice_, owed, out)
+                out.observe("append_age_seconds", [(batch.now_ms - ts) / 1000 for ts in slice_.timestamps])
+            elif slice_.topic == LISTS:
+                self._lists(slice_, owed)
+            else:
+                self._erasures(slice_, owed, out)
+        for partition, owed in changes.items():
+            self._expire(self._tables[partition], owed)
+            _write(partition, owed, out)
+
+    def wake_at(self) -> int | None:
+        """Never: nothing happens without input."""
+        return None
+
+    def dump(self, partition: int) -> Iterable[tuple[str, bytes, bytes]] | None:
+        """Every record of the partition's users, for the local checkpoint."""
+        return self._dump(partition)
+
+    def close(self, partition: int) -> None:
+        """Stop owning the users of a partition."""
+        self._tables.pop(partition, None)
+
+    def _dump(self, partition: int) -> Iterator[tuple[str, bytes, bytes]]:
+        for key, value in self._tables[partition].dump():
+            yield STATE, key, value
+
+    def _interactions(self, slice_: Slice, owed: Changes, out: Outputs) -> None:
+        partition, table, extract = slice_.partition, self._tables[slice_.partition], self._extractor.interaction
+        seal = _seal(slice_)
+        dirty = owed.users
+        for offset, appended_ms, _, value in slice_rows(slice_):
+            if value is None:
+                out.refuse(INTERACTIONS, partition, offset, _NO_VALUE)
+                seal["dead"].append(offset)
+                continue
+            event, raw = value
+            user_id = event["user_id"]
+            known = table.find(user_id)
+            if known is None and not self._owns(partition, user_id):
+                _move(INTERACTIONS, user_id, raw, self._settings.user_partitions, out)
+                seal["moved"].append(offset)
+                continue
+            user = known or User()
+            row = self._row(user_id, user, partition, appended_ms, owed)
+            try:
+                extracted = extract(user, row, event, offset, appended_ms)
+            except ValueError as error:
+                out.refuse(INTERACTIONS, partition, offset, str(error))
+                seal["dead"].append(offset)
+                continue
+            if extracted.fate != "accepted":
+                seal[extracted.fate].append(offset)
+                continue
+            if known is None:
+                for evicted in table.add(user_id, user):
+                    self._forget(table, *evicted, owed)
+            else:
+                table.touch(user_id)
+                # Rows are written in the order of recency, so that a restore finds it again.
+                dirty.pop(user_id, None)
+            dirty[user_id] = user
+            user.row = row
+            key = user_key(user_id)
+            if extracted.sealed is not None:
+                number, entries = extracted.sealed
+                chunk = states.encode({"v": states.VERSION, "k": number, "d": entries})
+                owed.records[states.window_key(key, number % self._extractor.window.chunks)] = chunk
+            for record in extracted.records:
+                out.send(FEATURES, key, record, partition)
+            seal["n"] += 1
+            table.newest_ts = max(table.newest_ts, appended_ms)
+        seal["dead"].sort()
+        out.send(FEATURES, BATCH_KEY, features.encode(seal), partition)
+
+    def _row(self, user_id: str, user: User, partition: int, appended_ms: int, owed: Changes) -> ExtractionRow:
+        """A user's row to work on; a new one when nothing is known, or what is known is too old."""
+        row = user.row
+        if row is None:
+            if not user.packed:
+                return self._extractor.new_row(partition)
+            row = states.decode_row(user.packed)
+        if not self._extractor.is_idle(row, appended_ms):
+            return row
+        table = self._tables[partition]
+        owed.records.update(dict.fromkeys(table.ring_keys(user_id, user)))
+        user.sealed, user.lists, user.strays = b"", (), None
+        return self._extractor.new_row(partition)
+
+    def _lists(self, slice_: Slice, owed: Changes) -> None:
+        partition, table = slice_.partition, self._tables[slice_.partition]
+        attributions = self._extractor.attributions
+        if not attributions.lists:
+            return
+        record: RecommendationList | None
+        for _, appended_ms, key, record in slice_rows(slice_):
+            user_id = _known(key).decode()
+            user = table.find(user_id)
+            if record is None:
+                self._withdraw(table, user_id, user, owed)
+                continue
+            if user is None:
+                # Whoever was served before doing anything: the first event may well respond to it.
+                user = User()
+                user.row = self._extractor.new_row(partition)
+                user.row["ts"] = appended_ms
+                for evicted in table.add(user_id, user):
+                    self._forget(table, *evicted, owed)
+                owed.users[user_id] = user
+            remembered = attributions.remember(user.lists, record)
+            if remembered is not None:
+                user.lists, number = remembered
+                owed.records[states.list_key(user_key(user_id), number % attributions.lists)] = user.lists[-1]
+
+    def _withdraw(self, table: UserTable, user_id: str, user: User | None, owed: Changes) -> None:
+        """A user's list was withdrawn: the lists are forgotten, and a user of whom there is nothing else."""
+        if user is None:
+            return
+        owed.records.update(dict.fromkeys(table.list_keys(user_id, user)))
+        user.lists = ()
+        row = user.row or states.decode_row(user.packed)
+        if not row["n"]:
+            table.drop(user_id)
+            self._forget(table, user_id, user, owed)
+
+    def _erasures(self, slice_: Slice, owed: Changes, out: Outputs) -> None:
+        partition, table = slice_.partition, self._tables[slice_.partition]
+        for offset, _, _, value in slice_rows(slice_):
+            if value is None:
+                out.refuse(ERASURES, partition, offset, _NO_VALUE)
+                continue
+            request, raw = value
+            user_id = request["user_id"]
+            if not self._owns(partition, user_id):
+                _move(ERASURES, user_id, raw, self._settings.user_partitions, out)
+                continue
+            user = table.drop(user_id)
+            if user is not None:
+                self._forget(table, user_id, user, owed)
+            erase: EraseFeature = {
+                "v": features.VERSION,
+                "kind": "erase",
+                "src": [partition, offset],
+                "user": user_id,
+            }
+            out.send(FEATURES, user_key(user_id), features.encode(erase), partition)
+
+    def _expire(self, table: UserTable, owed: Changes) -> None:
+        """Forget users from whom nothing was heard for too long."""
+        for _ in range(_EXPIRED_PER_STEP):
+            entry = table.oldest()
+            if entry is None:
+                return
+            user_id, user = entry
+            row = user.row or states.decode_row(user.packed)
+            if not self._extractor.is_idle(row, table.newest_ts):
+                return
+            table.drop(user_id)
+            self._forget(table, user_id, user, owed)
+
+    @staticmethod
+    def _forget(table: UserTable, user_id: str, user: User, owed: Changes) -> None:
+        """Delete every record of a user that was taken out of the table.
+
+        The topic holds what the memory holds and no more: an evicted row that stayed there would come back with the
+        next restart, older than what its user did since, and past the ceiling.
+        """
+        owed.users.pop(user_id, None)
+        owed.records.update(dict.fromkeys((*table.ring_keys(user_id, user), user_key(user_id))))
+
+    def _owns(self, partition: int, user_id: str) -> bool:
+        return partition_of(user_key(user_id), self._settings.user_partitions) == partition
+
+
+def _write(partition: int, owed: Changes, out: Outputs) -> None:
+    """Send the state records of a step: the rings before the rows that count on them."""
+    rows = {user_key(user_id) for user_id in owed.users}
+    for key, value in owed.records.items():
+        # A user who was forgotten and came back in the same step has a row again.
+        if key not in rows:
+            out.send(STATE, key, value, partition)
+    for user_id, user in owed.users.items():
+        if user.row is not None:
+            user.packed = states.encode(user.row)
+            user.row = None
+            out.send(STATE, user_key(user_id), user.packed, partition)
+
+
+def _seal(slice_: Slice) -> ExtractionBatch:
+    return {
+        "v": features.VERSION,
+        "kind": "batch",
+        "partition": slice_.partition,
+        "range": [slice_.start, slice_.end],
+        "n": 0,
+        "dup": [],
+        "late": [],
+        "dead": list(slice_.dead),
+        "moved": [],
+    }
+
+
+def _move(topic: str, user_id: str, raw: bytes, partitions: int, out: Outputs) -> None:
+    """Write a record again, as it came, to the partition that owns its user."""
+    key = user_key(user_id)
+    out.send(topic, key, raw, partition_of(key, partitions))
+
+
+def _order(slice_: Slice) -> tuple[int, int]:
+    return (LISTS, INTERACTIONS, ERASURES).index(slice_.topic), slice_.partition
+
+
+def _known(key: bytes | None) -> bytes:
+    if key is None:
+        raise ValueError("a decoder let a record without key pass")
+    return key

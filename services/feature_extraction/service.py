@@ -1,0 +1,72 @@
+"""Connects feature extraction to Kafka's topics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.contracts.edge import EdgeCodec, codec_for
+from services.contracts.inner import weights
+from services.feature_extraction.processor import (
+    ERASURES,
+    INTERACTIONS,
+    ITEMS,
+    LISTS,
+    NAME,
+    STATE,
+    FeatureExtraction,
+)
+from services.feature_extraction.settings import ExtractionSettings
+from services.runtime.processor import DecodeError, Decoder, Headers, Processor
+from services.runtime.registry import registry_of
+from services.runtime.service import run
+
+
+def processors(settings: ExtractionSettings, _shard: str) -> list[Processor]:
+    """The one processor of this service."""
+    return [FeatureExtraction(settings, decoders(settings))]
+
+
+def decoders(settings: ExtractionSettings) -> dict[str, Decoder]:
+    """The decoders of every topic that is read, by logical name."""
+    registry = registry_of(settings)
+    events, erasures, items, lists = (
+        codec_for(topic, registry, settings.topic_prefix) for topic in (INTERACTIONS, ERASURES, ITEMS, LISTS)
+    )
+
+    def input_of(codec: EdgeCodec[Any]) -> Decoder:
+        def decode(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+            return None if value is None else (codec.decode(value), value)
+
+        return decode
+
+    def item(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+        name = _text(key)
+        if value is None:
+            return None
+        if key == weights.WEIGHTS_KEY:
+            return weights.decode(value)
+        if name.startswith("\x00"):
+            raise DecodeError(f"unknown reserved key {name!r}")
+        return items.decode(value)
+
+    def served(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+        _text(key)
+        return None if value is None else lists.decode(value)
+
+    def state(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+        _text(key)
+        return value
+
+    return {INTERACTIONS: input_of(events), ERASURES: input_of(erasures), ITEMS: item, LISTS: served, STATE: state}
+
+
+def main() -> int:
+    """Run the service until it is told to stop; returns the exit code."""
+    return run(NAME, ExtractionSettings, processors)
+
+
+def _text(key: bytes | None) -> str:
+    """A key as text: it says whose record it is, and must be there."""
+    if not key:
+        raise DecodeError("the record has no key")
+    return key.decode()

@@ -1,0 +1,51 @@
+"""When an event happened: event time, as far as it can be believed."""
+
+from __future__ import annotations
+
+_YEAR_10000_MS = 253_402_300_800_000
+
+DAY_MS = 86_400_000
+
+
+class Timing:
+    """The policy for missing, future and late event times. All times in Unix ms."""
+
+    def __init__(self, max_future_ms: int, allowed_lateness_ms: int) -> None:
+        """Set the two bounds."""
+        self._max_future_ms = max_future_ms
+        self._allowed_lateness_ms = allowed_lateness_ms
+
+    def event_time(self, stated_ms: int | None, appended_ms: int) -> int:
+        """The event time to use.
+
+        None takes the append time. One that is ahead of the append time by more than the bound takes it too: a clock
+        that runs a year fast would otherwise make all that the user does for a year late, and halve every decayed
+        count of theirs many times over.
+
+        Raises:
+            ValueError: before 1970 or after the year 9999. That is no clock's error but another unit.
+        """
+        if stated_ms is None:
+            return appended_ms
+        if 0 <= stated_ms <= appended_ms + self._max_future_ms:
+            return stated_ms
+        if not 0 <= stated_ms < _YEAR_10000_MS:
+            raise ValueError(f"event_time {stated_ms} is not in milliseconds since 1970")
+        return appended_ms
+
+    def is_late(self, event_ms: int, newest_ms: int) -> bool:
+        """Whether an event is too far behind the newest of its own user to be learned.
+
+        Lateness is relative to the user and not to the clock or the topic, so that the past can be filled in: a batch
+        of old events is late for nobody who has done nothing since.
+        """
+        return event_ms < newest_ms - self._allowed_lateness_ms
+
+
+def response_time(event_ms: int, appended_ms: int) -> int:
+    """The moment at which an event can have responded to what was served.
+
+    The event time; but an event that is appended more than a day after it happened is a replay of the past, and what
+    it plays happens now.
+    """
+    return event_ms if appended_ms - event_ms <= DAY_MS else appended_ms
