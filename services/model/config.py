@@ -22,6 +22,8 @@ class ModelConfig:
 
     item_partitions: int = 8
     """Partition count of the item-keyed topics."""
+    user_partitions: int = 1
+    """Partition count of the user-keyed topics."""
     seed: int = 0
     """Mixed into every initial value and every random draw."""
 
@@ -59,7 +61,7 @@ class ModelConfig:
     max_features: int = 200_000
     """Ceiling of content feature rows, over all partitions."""
     max_users: int = 1_000_000
-    """Ceiling of users in one process."""
+    """Ceiling of users, over all user partitions."""
     max_neighbours: int = 64
     """Ceiling of a neighbour list."""
     max_content: int = 64
@@ -81,7 +83,7 @@ class ModelConfig:
         if self.dim % 8 or not 8 <= self.dim <= 256:
             raise ValueError(f"dim must be a multiple of 8 in [8, 256], not {self.dim}")
         for name in (
-            "item_partitions", "history", "negatives", "max_items", "max_features", "max_users",
+            "item_partitions", "user_partitions", "history", "negatives", "max_items", "max_features", "max_users",
             "max_neighbours", "max_content", "max_categories", "max_seen",
         ):  # fmt: skip
             if getattr(self, name) < 1:
@@ -92,6 +94,11 @@ class ModelConfig:
             raise ValueError("probation must be in [0, 1]")
         if not self.halflives_s or min(self.halflives_s) < 0:
             raise ValueError("halflives_s must name at least one half-life, each >= 0")
+
+    @property
+    def users_per_partition(self) -> int:
+        """Ceiling of users of one user partition."""
+        return -(-self.max_users // self.user_partitions)
 
     @property
     def items_per_partition(self) -> int:

@@ -15,7 +15,7 @@ from services.model.kernels.touched import increments, touched
 from services.model.layout import blocks, system_hash, system_key
 from services.model.replica import Replica
 from services.model.rows import DeltaSet
-from services.model.users import UserTable
+from services.model.users import Evicted, UserTable
 
 CATEGORY_DECAY = 0.97
 """Decay of a user's category counts by event."""
@@ -56,7 +56,7 @@ class Learner:
         )
         self._limits = Limits(config.history_kept, config.dislike_weight, CATEGORY_DECAY)
         self._rates = rates(blocks(config, "item")[0])
-        self._evicted: list[bytes] = []
+        self._evicted: list[Evicted] = []
         self.skipped = 0
         """Positive events not learned from because the replica had no room for their items."""
 
@@ -90,7 +90,7 @@ class Learner:
             resolved,
             self.users.arrays,
             self._factors(),
-            Counts(self._pop, self._totals, self._rates, self._system_row()),
+            Counts(self._pop, self._totals, self._rates, self._system_row(events, rows)),
             replica.items.bound,
             self._step,
             self._limits,
@@ -107,7 +107,7 @@ class Learner:
         self._evicted += self.users.trim()
         return deltas
 
-    def evicted_users(self) -> list[bytes]:
+    def evicted_users(self) -> list[Evicted]:
         """Users forgotten at the ceiling since this was last asked: their rows need tombstones."""
         evicted, self._evicted = self._evicted, []
         return evicted
@@ -140,10 +140,10 @@ class Learner:
         words = np.concatenate([events.content[a:b] for a, b in zip(starts, ends, strict=True)])
         return np.repeat(rows[chosen], ends - starts), words.view(np.float32)[:, None]
 
-    def _system_row(self) -> int:
-        """Position of the system row, created when no sweep has brought it yet."""
+    def _system_row(self, events: EventBatch, rows: I64) -> int:
+        """Position of the system row; created when no sweep has brought it yet and the batch counts."""
         row = self.replica.system_row()
-        if row >= 0:
+        if row >= 0 or not ((rows >= 0) & (events.weight > 0)).any():
             return row
         hashes = np.array([system_hash()], np.uint64)
         created = self.replica.system.create(hashes, [system_key()], np.zeros(1, np.int32))

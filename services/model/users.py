@@ -116,6 +116,18 @@ def category_count(users: UserArrays, user: int, categories: U32, decay: float) 
         pool.values[place, 0] += np.float32(1.0)
 
 
+class Evicted(NamedTuple):
+    """A user that was forgotten at the ceiling."""
+
+    user: bytes
+    slot: int
+    """Where the user stood; free now."""
+    partition: int
+    """Features partition of the user's newest event."""
+    chunks: int
+    """Seen chunks that the user had."""
+
+
 class UserTable:
     """Users of one process, by slot."""
 
@@ -129,6 +141,8 @@ class UserTable:
         """Items of `seen` that `seen_changes` has reported."""
         self._free: list[int] = []
         self._top = 0
+        self._calm = 0
+        """Number of users up to which no partition can be past its ceiling."""
         self.arrays = UserArrays(
             reserve((room, config.dim), np.float32),
             reserve((room,), np.float32),
@@ -276,6 +290,7 @@ class UserTable:
         slot = self.find(user)
         if slot < 0:
             return
+        self._calm = 0
         self._index.remove(int(self._hashes[slot]))
         self._hashes[slot] = 0
         for pool in (self._names, self.arrays.history, self.arrays.categories, self.arrays.seen):
@@ -293,27 +308,35 @@ class UserTable:
         for slot in np.flatnonzero(self._hashes[: self._top]).tolist():
             yield self.name(slot)
 
-    def trim(self) -> list[bytes]:
+    def trim(self) -> list[Evicted]:
         """Enforce the ceiling per features partition; returns the users forgotten.
 
         The users whose newest events are the oldest in their partition's log go, down to 98 % of the
         ceiling. It depends on the log alone, and is called between learning batches.
         """
-        if self._index.size <= self.config.max_users:
+        if self._index.size <= self._calm:
             return []
+        ceiling = self.config.users_per_partition
         slots = np.flatnonzero(self._hashes[: self._top])
         touch = self.arrays.touch[slots]
-        gone: list[bytes] = []
-        partitions = touch >> np.uint64(48)
-        for partition in np.unique(partitions):
+        gone: list[Evicted] = []
+        most = 0
+        partitions = (touch >> np.uint64(48)).astype(np.int64)
+        for partition in np.unique(partitions).tolist():
             mine = slots[partitions == partition]
-            if len(mine) <= self.config.max_users:
+            most = max(most, len(mine))
+            if len(mine) <= ceiling:
                 continue
-            excess = len(mine) - int(self.config.max_users * 0.98)
+            excess = len(mine) - int(ceiling * 0.98)
             order = np.argsort(self.arrays.touch[mine], kind="stable")
-            gone += [self.name(slot) for slot in mine[order[:excess]].tolist()]
-        for user in gone:
-            self.drop(user)
+            gone += [
+                Evicted(self.name(slot), slot, partition, -(-self.seen_count(slot) // SEEN_CHUNK))
+                for slot in mine[order[:excess]].tolist()
+            ]
+        for one in gone:
+            self.drop(one.user)
+        # No partition can pass its ceiling before the table has grown by what the fullest one has left.
+        self._calm = 0 if gone else self._index.size + ceiling - most
         return gone
 
     def nbytes(self) -> int:
