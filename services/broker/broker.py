@@ -159,12 +159,14 @@ class LocalBroker:
         while not _listening(self.port):
             self._check_alive(log_start, end)
             time.sleep(0.05)
-        admin = AdminClient({
-            "bootstrap.servers": self.bootstrap_servers,
-            "reconnect.backoff.max.ms": 100,
-            # What it has to say while Kafka is coming up is what this loop is about.
-            "log_level": 0,
-        })
+        admin = AdminClient(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "reconnect.backoff.max.ms": 100,
+                # What it has to say while Kafka is coming up is what this loop is about.
+                "log_level": 0,
+            }
+        )
         while True:
             self._check_alive(log_start, end)
             with contextlib.suppress(KafkaException):

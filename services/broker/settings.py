@@ -10,7 +10,9 @@ from services.runtime.settings import Settings, setting
 class BrokerSettings(Settings):
     """Where the local broker listens, where it keeps its data and how much memory it takes."""
 
-    broker_port: int = setting(9092, "Port of the local broker on 127.0.0.1; 0 takes a free one.", unit="port", ge=0, le=65535)
+    broker_port: int = setting(
+        9092, "Port of the local broker on 127.0.0.1; 0 takes a free one.", unit="port", ge=0, le=65535
+    )
     broker_data_dir: Path = setting(
         Path("~/.local/share/streamrec/broker"), "Folder of the local broker's data and log file; survives restarts."
     )

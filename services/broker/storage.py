@@ -1,9 +1,9 @@
 """The data folder of the local broker: its lock, its formatting, and whose it is.
 
-    DIR/broker.lock         held while a broker runs, by this process and by Java
-    DIR/server.properties   written at every start from deploy/kafka/server.properties
-    DIR/kafka.log           Kafka's log file
-    DIR/data/               Kafka's storage, with `streamrec-broker.json` that says who formatted it
+DIR/broker.lock         held while a broker runs, by this process and by Java
+DIR/server.properties   written at every start from deploy/kafka/server.properties
+DIR/kafka.log           Kafka's log file
+DIR/data/               Kafka's storage, with `streamrec-broker.json` that says who formatted it
 """
 
 from __future__ import annotations
@@ -105,8 +105,9 @@ class DataFolder:
             )
         meta = read_properties(self.data / "meta.properties")
         if meta.get("cluster.id") != marker.get("cluster_id"):
+            found = meta.get("cluster.id") or "(none: meta.properties is gone)"
             raise DataFolderError(
-                f"{self.data} belongs to the Kafka cluster {meta.get('cluster.id') or '(none: meta.properties is gone)'}, "
+                f"{self.data} belongs to the Kafka cluster {found}, "
                 f"not to {marker.get('cluster_id')} that `streamrec broker` formatted there. {advice}"
             )
 

@@ -1,0 +1,131 @@
+"""`streamrec broker`: a real Apache Kafka on this machine, and Kafka's own console tools."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from services.broker.broker import LocalBroker
+from services.broker.errors import BrokerError
+from services.broker.settings import BrokerSettings
+from services.broker.tools import TOOLS, exec_tool
+from services.broker.version import KAFKA_VERSION
+from services.cli.errors import CliError, err, fail, guarded
+from services.runtime.settings import KafkaSettings, SettingsError
+
+app = typer.Typer(
+    help=f"Run Apache Kafka {KAFKA_VERSION} on this machine, with nothing installed but Python.",
+    no_args_is_help=False,
+)
+
+_PANEL = "Broker settings"
+
+
+class _Stop(Exception):  # noqa: N818  a signal, not an error
+    """SIGTERM or Ctrl-C."""
+
+
+def _field(name: str) -> str:
+    return BrokerSettings.model_fields[name].description or ""
+
+
+@app.callback(invoke_without_command=True)
+def broker(
+    context: typer.Context,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", "--broker-port", envvar="STREAMREC_BROKER_PORT", metavar="PORT", show_default="9092",
+            help=_field("broker_port"), rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", "--broker-data-dir", envvar="STREAMREC_BROKER_DATA_DIR", metavar="PATH",
+            show_default=str(BrokerSettings.model_fields["broker_data_dir"].default),
+            help=_field("broker_data_dir"), rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    heap_mb: Annotated[
+        int | None,
+        typer.Option(
+            "--heap-mb", "--broker-heap-mb", envvar="STREAMREC_BROKER_HEAP_MB", metavar="MB",
+            show_default=str(BrokerSettings.model_fields["broker_heap_mb"].default),
+            help=_field("broker_heap_mb"), rich_help_panel=_PANEL,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Start a Kafka broker on 127.0.0.1 in the foreground; Ctrl-C stops it.
+
+    The data stay in the data folder. The first start fetches Kafka (45 MB) into the cache folder and
+    works without a network from then on. Prints one line when the broker answers.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    guarded(_run_broker)(port, data_dir, heap_mb)
+
+
+def _run_broker(port: int | None, data_dir: Path | None, heap_mb: int | None) -> None:
+    settings = BrokerSettings.load(broker_port=port, broker_data_dir=data_dir, broker_heap_mb=heap_mb)
+    local = LocalBroker(settings, progress=_note)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Stop
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    started = time.monotonic()
+    try:
+        local.start()
+        sys.stdout.write(
+            f"Kafka {KAFKA_VERSION} is ready at {local.bootstrap_servers} after {time.monotonic() - started:.1f} s "
+            f"(data in {local.folder.path}, log in {local.log_file}); Ctrl-C stops it\n"
+        )
+        sys.stdout.flush()
+        code = local.wait()
+        raise CliError(f"Kafka ended by itself with code {code}; see {local.log_file}")
+    except _Stop:
+        _note("stopping Kafka")
+    except BrokerError as error:
+        raise CliError(str(error)) from error
+    finally:
+        # A second Ctrl-C does not cut the clean stop short; it is bounded.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        local.stop()
+
+
+@app.command(
+    "tool",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def tool(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="Name of the tool, e.g. kafka-console-consumer.", show_default=False)
+    ] = "",
+) -> None:
+    """Run one of Kafka's console tools; everything after its name goes to the tool.
+
+    Without --bootstrap-server it talks to STREAMREC_BOOTSTRAP_SERVERS. Without a name: the list of tools.
+    """
+    if name in ("", "--help", "-h"):
+        sys.stdout.write("usage: streamrec broker tool NAME [ARGUMENTS of the tool]\n\n")
+        sys.stdout.write("".join(f"  {each}\n" for each in sorted(TOOLS)))
+        return
+    try:
+        servers = KafkaSettings.load().bootstrap_servers
+        exec_tool(name, context.args, servers, progress=_note)
+    except (BrokerError, SettingsError) as error:
+        fail(error, code=2)
+
+
+def _note(text: str) -> None:
+    err.print(text, markup=False)
