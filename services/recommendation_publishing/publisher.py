@@ -220,9 +220,9 @@ class Publisher:
                 self._now_ms,
             )
             out.send(LISTS, job.user, self._lists.encode(record), job.partition)
+            out.observe("list_items", len(record["items"]))
             if learned is not None:
-                out.observe("freshness_event_seconds", (self._now_ms - learned.event_time_ms) / 1000)
-                out.observe("freshness_append_seconds", (self._now_ms - learned.append_time_ms) / 1000)
+                out.observe("publish_age_seconds", (self._now_ms - learned.append_time_ms) / 1000)
         served = [(job.user, job.partition) for job in jobs]
         self._policy.published((user for user, _ in served), self._now_ms)
         self._refresher.published(served, self._now_ms)

@@ -1,0 +1,291 @@
+"""Publishing as a processor: rows, items and requests in, lists out."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.contracts.edge import codec_for
+from services.contracts.inner import item_state, user_state
+from services.contracts.keys import item_hash, partition_of
+from services.model.config import ModelConfig
+from services.model.events import EventBatch, event_seed, ragged
+from services.model.learner import Learner
+from services.model.owner import ItemOwner
+from services.recommendation_publishing.engine import ModelMismatchError
+from services.recommendation_publishing.publisher import ERASURES, ITEM_ROWS, ITEMS, LISTS, REQUESTS, ROWS, Publisher
+from services.recommendation_publishing.service import processors
+from services.recommendation_publishing.settings import PublishingSettings
+from services.runtime.processor import Batch, Outputs, Slice
+
+CONFIG = ModelConfig(item_partitions=1, max_items=500, max_features=100, max_users=500)
+
+
+def a_slice(topic: str, records: list[tuple[bytes, Any]], start: int = 0) -> Slice:
+    """Records of partition 0, at consecutive offsets."""
+    n = len(records)
+    keys: list[bytes | None] = [key for key, _ in records]
+    values = [value for _, value in records]
+    return Slice(topic, 0, start, start + n, list(range(start, start + n)), [0] * n, keys, values)
+
+
+@dataclass
+class World:
+    """A publisher of one user partition, and the learner that writes its inputs."""
+
+    publisher: Publisher
+    learner: Learner = field(default_factory=lambda: Learner(CONFIG))
+    owner: ItemOwner = field(default_factory=lambda: ItemOwner(CONFIG, 0))
+    offsets: Any = field(default_factory=itertools.count)
+    rows_at: int = 0
+    batches: int = 0
+    sweeps: int = 0
+
+    def learn(self, events: list[tuple[str, str]]) -> list[tuple[bytes, Any]]:
+        """Learn (user, item) pairs; returns the user-state records."""
+        users = [user.encode() for user, _ in events]
+        n = len(events)
+        ptr, values = ragged([[] for _ in events])
+        first = next(self.offsets)
+        for _ in range(n - 1):
+            next(self.offsets)
+        batch = EventBatch(
+            user=np.array([self.learner.users.slot(user) for user in users], np.int32),
+            item=np.array([item_hash(item) for _, item in events], np.uint64),
+            item_id=[item for _, item in events],
+            item_partition=np.zeros(n, np.int32),
+            t_ms=np.arange(first, first + n) * 1000 + 1_700_000_000_000,
+            weight=np.ones(n, np.float32),
+            value=np.full(n, np.nan, np.float32),
+            seed=np.array([event_seed(0, first + i) for i in range(n)], np.uint64),
+            content_ptr=ptr,
+            content=values,
+            context_ptr=ptr,
+            context=values,
+        )
+        for deltas in self.learner.learn(batch, self.batches).values():
+            self.owner.fold(deltas)
+        self.batches += 1
+        records: list[tuple[bytes, Any]] = []
+        for user in dict.fromkeys(users):
+            slot = self.learner.users.slot(user)
+            row: user_state.UserRow = {
+                "v": user_state.VERSION, "p": 0, "o": first + n, "e": 1, "n": 1, "id": f"event-{first + n - 1}",
+                "t": 5_000, "ts": 6_000, "b": self.learner.users.dump(slot), "pref": [],
+                "seen": self.learner.users.seen_count(slot),
+            }  # fmt: skip
+            records.append((user, row))
+            records += [
+                (user_state.seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes})
+                for chunk, hashes in self.learner.users.seen_changes(slot)
+            ]
+        return records
+
+    def sweep(self) -> None:
+        """Publish the item rows that changed."""
+        self.sweeps += 1
+        rows: list[tuple[bytes, Any]] = []
+        for change in self.owner.sweep():
+            assert change.blocks is not None
+            row = {"v": item_state.VERSION, "o": 0, "c": change.count, "slot": change.slot, "b": change.blocks}
+            rows.append((change.key.encode(), row))
+        clock = {
+            "v": item_state.VERSION, "o": self.batches, "folded": {}, "sweep": self.sweeps, "model": CONFIG.to_record()
+        }  # fmt: skip
+        self.publisher.load(a_slice(ITEM_ROWS, [*rows, (item_state.CLOCK_KEY, clock)]))
+
+    def step(self, now_ms: int, **inputs: list[tuple[bytes, Any]]) -> Outputs:
+        """Run one step on user rows, requests and erasures."""
+        slices = []
+        if "rows" in inputs:
+            slices.append(a_slice(ROWS, inputs["rows"], self.rows_at))
+            self.rows_at += len(inputs["rows"])
+        slices += [
+            a_slice(topic, inputs[name])
+            for name, topic in (("requests", REQUESTS), ("erasures", ERASURES))
+            if name in inputs
+        ]
+        out = Outputs()
+        self.publisher.step(Batch(now_ms, slices), out)
+        return out
+
+
+def lists(out: Outputs) -> list[Any]:
+    """The lists of a step, decoded."""
+    codec = codec_for(LISTS)
+    return [codec.decode(record.value) for record in out.records if record.topic == LISTS and record.value]
+
+
+def request(user: str, **fields: Any) -> tuple[bytes, Any]:
+    """A request as the decoder gives it."""
+    whole = {
+        "request_id": "q",
+        "user_id": user,
+        "k": None,
+        "exclude": [],
+        "context": {},
+        "exclude_seen": None,
+        **fields,
+    }
+    return user.encode(), whole
+
+
+def world(**settings: Any) -> World:
+    """A fresh publisher that owns the only user partition."""
+    configured = PublishingSettings(user_partitions=1, item_partitions=1, list_size=5, **settings)
+    (publisher,) = processors(configured, "shard-0")
+    assert isinstance(publisher, Publisher)
+    publisher.start(1)
+    publisher.open(0)
+    publisher.restored(0)
+    return World(publisher)
+
+
+CROWD = [(f"u{n}", f"i{(n * 7 + k) % 12}") for n in range(20) for k in range(4)]
+
+
+def test_an_event_leads_to_a_list_that_has_learned_from_it() -> None:
+    """The list names the newest event, leaves out what was seen, and says why each item is in it."""
+    w = world()
+    w.publisher.load(a_slice(ROWS, w.learn(CROWD)))
+    w.sweep()
+    out = w.step(10_000, rows=w.learn([("ann", "i3"), ("ann", "i4")]))
+    (record,) = lists(out)
+    assert record["user_id"] == "ann"
+    assert record["why"] == "event"
+    assert (record["learned_event_id"], record["learned_append_time"]) == ("event-81", 6_000)
+    items = [item["item_id"] for item in record["items"]]
+    assert len(items) == len(set(items)) == 5
+    assert not {"i3", "i4"} & set(items)
+    assert all(item["signal"] for item in record["items"])
+    assert out.positions[ROWS, 0] == w.rows_at
+
+
+def test_events_before_the_first_sweep_are_owed_their_list() -> None:
+    """Nothing is committed past a row whose list could not be made yet, and the list comes with the first clock."""
+    w = world()
+    out = w.step(0, rows=w.learn([("ann", "i3"), ("bob", "i4")]))
+    assert lists(out) == []
+    assert out.positions[ROWS, 0] == 0
+    w.sweep()
+    assert w.publisher.wake_at() is not None
+    out = w.step(100)
+    assert {record["user_id"] for record in lists(out)} == {"ann", "bob"}
+    assert out.positions[ROWS, 0] == w.rows_at
+
+
+def test_a_request_is_answered_with_its_size_and_without_its_exclusions() -> None:
+    """k, exclusions and exclude_seen hold; the answer carries the request's id."""
+    w = world()
+    w.publisher.load(a_slice(ROWS, w.learn([*CROWD, ("ann", "i3")])))
+    w.sweep()
+    out = w.step(0, requests=[request("ann", k=9, exclude=["i5", "i6"], exclude_seen=False)])
+    (record,) = lists(out)
+    assert (record["why"], record["request_id"], record["fallback"]) == ("request", "q", None)
+    items = {item["item_id"] for item in record["items"]}
+    assert len(items) == 9
+    assert not {"i5", "i6"} & items
+
+
+def test_a_user_never_seen_gets_what_is_popular_now() -> None:
+    """A stranger's request falls back to popularity, and the list says so."""
+    w = world()
+    w.learn([*CROWD, *[(f"v{n}", "i7") for n in range(30)]])
+    w.sweep()
+    (record,) = lists(w.step(0, requests=[request("stranger")]))
+    assert record["fallback"] == "new-user"
+    assert record["items"][0]["item_id"] == "i7"
+    assert record["model"] is None
+
+
+def test_an_item_without_events_is_recommended_when_nothing_else_is_left() -> None:
+    """On the first day there is a catalogue and no event: the catalogue is served."""
+    w = world()
+    item: dict[str, Any] = {"item_id": "new", "title": "New", "categories": [], "year": None, "available": True}
+    w.publisher.load(a_slice(ITEMS, [(b"new", item)]))
+    (record,) = lists(w.step(0, requests=[request("ann")]))
+    assert [entry["item_id"] for entry in record["items"]] == ["new"]
+
+
+def test_with_nothing_to_recommend_a_request_still_gets_an_answer() -> None:
+    """An empty list with its reason is better than silence."""
+    (record,) = lists(world().step(0, requests=[request("ann")]))
+    assert (record["items"], record["fallback"]) == ([], "empty-catalogue")
+
+
+def test_unavailable_and_deleted_items_are_not_recommended() -> None:
+    """With a catalogue, an item that is unavailable or not in it any more never shows, however popular."""
+    w = world()
+    w.learn([*CROWD, *[(f"v{n}", "i7") for n in range(30)]])
+    w.sweep()
+    about: dict[str, Any] = {"title": "", "categories": [], "year": None, "available": True}
+    everything = [(f"i{n}".encode(), {**about, "item_id": f"i{n}", "available": n != 7}) for n in range(12)]
+    w.publisher.load(a_slice(ITEMS, [*everything, (b"i1", None)]))
+    (record,) = lists(w.step(0, requests=[request("stranger", k=20)]))
+    assert {item["item_id"] for item in record["items"]} == {f"i{n}" for n in range(12)} - {"i7", "i1"}
+
+
+def test_an_erased_user_is_withdrawn_and_forgotten() -> None:
+    """The erasure withdraws the list; so does the shard's own deletion, which may come later."""
+    w = world()
+    w.publisher.load(a_slice(ROWS, w.learn([*CROWD, ("ann", "i3")])))
+    w.sweep()
+    out = w.step(0, erasures=[(b"ann", {"request_id": None, "user_id": "ann", "requested_at": None})])
+    assert [(record.key, record.value) for record in out.records if record.topic == LISTS] == [(b"ann", None)]
+    late = w.step(10_000, rows=[*w.learn([("ann", "i4")]), (b"ann", None)])
+    assert [record.value for record in late.records if record.topic == LISTS] == [None]
+    (record,) = lists(w.step(20_000, requests=[request("ann")]))
+    assert record["fallback"] == "new-user"
+
+
+def test_a_request_in_another_partition_is_handed_on() -> None:
+    """A producer that partitions otherwise still gets its answer: from the partition that holds the row."""
+    settings = PublishingSettings(user_partitions=8, item_partitions=1)
+    (publisher,) = processors(settings, "shard-0")
+    publisher.start(1)
+    publisher.open(0)
+    user = next(f"u{n}" for n in range(100) if partition_of(f"u{n}".encode(), 8) != 0)
+    out = Outputs()
+    publisher.step(Batch(0, [a_slice(REQUESTS, [request(user)])]), out)
+    (record,) = out.records
+    assert (record.topic, record.key, record.partition) == (REQUESTS, user.encode(), None)
+    assert record.value is not None
+    assert codec_for(REQUESTS).decode(record.value)["user_id"] == user
+
+
+def test_a_row_behind_the_restored_one_changes_nothing_but_is_owed_a_list() -> None:
+    """After a restart the log is read again from the committed position: the newest row wins, the list is made."""
+    w = world()
+    old = w.learn([*CROWD, ("ann", "i3")])[-2:]
+    new = w.learn([("ann", "i4")])
+    w.publisher.load(a_slice(ROWS, [*old, *new]))
+    w.sweep()
+    (record,) = lists(w.step(0, rows=old))
+    assert record["user_id"] == "ann"
+    assert record["learned_event_id"] == new[0][1]["id"]
+
+
+def test_a_closed_partition_leaves_nothing_behind() -> None:
+    """The users of a partition that moved away are strangers here."""
+    w = world()
+    w.publisher.load(a_slice(ROWS, w.learn([*CROWD, ("ann", "i3")])))
+    w.sweep()
+    w.step(0)
+    w.publisher.close(0)
+    w.publisher.open(0)
+    (record,) = lists(w.step(0, requests=[request("ann")]))
+    assert record["fallback"] == "new-user"
+
+
+def test_item_shards_that_disagree_on_the_model_stop_the_service() -> None:
+    """A list from rows of two layouts would be nonsense: the error says what to do."""
+    w = world()
+    w.learn(CROWD)
+    w.sweep()
+    other = {"v": 1, "o": 9, "folded": {}, "sweep": 9, "model": {**CONFIG.to_record(), "dim": 64}}
+    with pytest.raises(ModelMismatchError, match=r"dim.*same settings"):
+        w.publisher.load(a_slice(ITEM_ROWS, [(item_state.CLOCK_KEY, other)]))
