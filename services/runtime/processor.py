@@ -6,24 +6,13 @@ hands it batches, writes what it sends and commits: one `step` is one transactio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from services.runtime.metrics import ObservationName
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One consumed record as a decoder sees it: raw bytes and where they stood in the log."""
-
-    topic: str
-    """Logical topic name, without the configured prefix."""
-    partition: int
-    offset: int
-    timestamp_ms: int
-    """Kafka timestamp of the record (broker append time on streamrec's topics), Unix ms."""
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
 
 class DecodeError(ValueError):
@@ -31,8 +20,11 @@ class DecodeError(ValueError):
     for any `ValueError` of a decoder."""
 
 
-Decoder = Callable[[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]], Any]
-"""`decode(key, value, headers) -> value` for one topic; raises `DecodeError`. None stays None."""
+Decoder = Callable[[bytes | None, bytes | None, Headers], Any]
+"""`decode(key, value, headers) -> value` for one topic; raises `ValueError` (any subclass) for a record that is wrong.
+
+Not called for a null value: a tombstone reaches the processor as None.
+"""
 
 
 @dataclass(slots=True)
@@ -64,15 +56,17 @@ class Batch:
     slices: list[Slice] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One record to write. `partition=None` means murmur2 of the key, as the Java client does."""
+class Output(NamedTuple):
+    """One record to write. `partition=None` means murmur2 of the key, as the Java client does.
+
+    A tuple, because one is made for every record that a service writes.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     partition: int | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: Headers = ()
 
 
 @dataclass(slots=True)
@@ -88,6 +82,7 @@ class Outputs:
     dead: list[tuple[str, int, int, str]] = field(default_factory=list)
     """Records that decoded but were refused by the processor: (topic, partition, offset, why)."""
     positions: dict[tuple[str, int], int | None] = field(default_factory=dict)
+    observations: list[tuple[ObservationName, float | Sequence[float]]] = field(default_factory=list)
 
     def send(
         self,
@@ -95,7 +90,7 @@ class Outputs:
         key: bytes | None,
         value: bytes | None,
         partition: int | None = None,
-        headers: tuple[tuple[str, bytes], ...] = (),
+        headers: Headers = (),
     ) -> None:
         """Append one record."""
         self.records.append(Output(topic, key, value, partition, headers))
@@ -103,6 +98,13 @@ class Outputs:
     def refuse(self, topic: str, partition: int, offset: int, why: str) -> None:
         """Send an input record of this batch to dead-letters, with its original bytes."""
         self.dead.append((topic, partition, offset, why))
+
+    def observe(self, name: ObservationName, value: float | Sequence[float]) -> None:
+        """Feed a histogram of the runtime's registry (freshness in seconds, sizes, ...) with one value or many.
+
+        Counted when the step has committed; a numpy array is the cheap way for many.
+        """
+        self.observations.append((name, value))
 
     def hold(self, topic: str, partition: int) -> None:
         """Do not move the committed position of this partition with this step."""
@@ -151,8 +153,11 @@ class Processor(Protocol):
         """Start owning a partition, with empty state."""
 
     def load(self, slice_: Slice) -> None:
-        """Take in state records (while a partition is restored) or table records (any time between
-        steps). For a compacted topic the last record of a key wins and None deletes it."""
+        """Take in state records (while a partition is restored) or table records (any time between steps).
+
+        What comes for one partition comes in offset order. For a compacted topic the last record of a key
+        wins and None deletes it. The offsets of records that come from a local checkpoint are -1.
+        """
 
     def restored(self, partition: int) -> int | None:
         """Called when all state of the partition has been loaded: the position at which the leading
@@ -165,8 +170,12 @@ class Processor(Protocol):
         """When the next step is due even without input (Unix ms on the runtime's clock), or None."""
 
     def dump(self, partition: int) -> Iterable[tuple[str, bytes, bytes]] | None:
-        """Every state record of the partition as (topic, key, value), in a form that `load` takes:
-        what a local checkpoint stores. None when this processor keeps no checkpoint."""
+        """Every state record of the partition as (topic, key, value): what a local checkpoint stores.
+
+        It must be what a restore from the state topics would give at this moment, in a form that `load`
+        takes after the decoder. None when there is nothing to store now: this processor keeps no
+        checkpoints, or it holds effects that it has not written yet.
+        """
 
     def close(self, partition: int) -> None:
         """Stop owning a partition and forget its state."""

@@ -88,6 +88,11 @@ class KafkaSettings(Settings):
     schema_registry_url: str = setting(
         "", "Confluent-compatible schema registry; empty writes Avro single-object encoding."
     )
+    kafka_properties_file: str = setting(
+        "",
+        "File of librdkafka properties (name=value lines) for every client; "
+        "STREAMREC_KAFKA_<NAME>, with _ for ., sets one, and STREAMREC_KAFKA_<NAME>_FILE reads it from a file.",
+    )
 
 
 class RuntimeSettings(KafkaSettings):
@@ -130,6 +135,8 @@ class RuntimeSettings(KafkaSettings):
         60, "Fail the health check when a lagging partition has not moved for this long.", unit="s", ge=1
     )
     http_host: str = setting("127.0.0.1", "Address of the health and metrics endpoints.")
-    http_port: int = setting(0, "Port of /healthz, /readyz and /metrics; 0 takes a free one.", unit="port", ge=0, le=65535)
+    http_port: int = setting(
+        0, "Port of /healthz, /readyz and /metrics; 0 takes a free one.", unit="port", ge=0, le=65535
+    )
     log_format: Literal["console", "json"] = setting("console", "Log lines for people or for machines.")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe level that is logged.")

@@ -1,0 +1,197 @@
+"""The one place where Kafka clients are configured: what each needs, and what operators may pass through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from services.contracts.topics import MAX_MESSAGE_BYTES
+from services.runtime.settings import KafkaSettings, RuntimeSettings, SettingsError
+
+PASSTHROUGH = "STREAMREC_KAFKA_"
+"""STREAMREC_KAFKA_SASL_USERNAME=x sets sasl.username=x in every client."""
+_FILE = "_FILE"
+_PROPERTIES_FILE = "STREAMREC_KAFKA_PROPERTIES_FILE"
+
+RESERVED = frozenset(
+    {
+        "acks",
+        "auto.offset.reset",
+        "bootstrap.servers",
+        "delivery.report.only.error",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.idempotence",
+        "enable.partition.eof",
+        "group.id",
+        "group.instance.id",
+        "group.protocol",
+        "heartbeat.interval.ms",
+        "isolation.level",
+        "message.timeout.ms",
+        "partition.assignment.strategy",
+        "partitioner",
+        "session.timeout.ms",
+        "transaction.timeout.ms",
+        "transactional.id",
+    }
+)
+"""Properties that a promise of the runtime depends on: they have settings of their own or are fixed."""
+
+_SECRET_WORDS = ("password", "secret", "ssl.key", "sasl.username", "token", "oauthbearer.config", "jaas", "pem")
+REDACTED = "[redacted]"
+
+FETCH_WAIT_MS = 100
+"""How long a fetch waits at the broker: also how long a newly assigned partition may wait for the fetch under way."""
+_QUEUED_KBYTES = 32 * 1024
+_PRODUCER_QUEUE_KBYTES = 64 * 1024
+_MESSAGE_TIMEOUT_SHARE = 0.8
+_HEARTBEATS_PER_SESSION = 4
+_QUIET = {
+    # librdkafka's own lines about every lost connection are replaced by one log event of the runtime.
+    "log_level": 2,
+    "log.connection.close": False,
+}
+
+
+def passthrough(settings: KafkaSettings, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Librdkafka properties that the operator set: the properties file first, then the environment over it.
+
+    Raises:
+        SettingsError: a property that the runtime owns, or a file that cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    found: dict[str, str] = {}
+    if settings.kafka_properties_file:
+        found.update(_read_properties(settings.kafka_properties_file))
+    for name, value in environment.items():
+        if not name.startswith(PASSTHROUGH) or name == _PROPERTIES_FILE:
+            continue
+        if name.endswith(_FILE):
+            found[_property(name.removesuffix(_FILE))] = _read(name, value).strip()
+        else:
+            found[_property(name)] = value
+    for name in found:
+        if name in RESERVED:
+            raise SettingsError(
+                f"{name} may not be passed to librdkafka: the runtime's promises depend on it. Remove it, "
+                f"and see `streamrec run --help` for the setting that stands for it."
+            )
+    return found
+
+
+def redacted(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties as they may be logged: secrets are blanked out."""
+    return {name: REDACTED if is_secret(name) else value for name, value in properties.items()}
+
+
+def is_secret(name: str) -> bool:
+    """Whether a property's value must never be shown."""
+    return any(word in name for word in _SECRET_WORDS)
+
+
+def common_config(settings: KafkaSettings) -> dict[str, Any]:
+    """What every client has: address, quiet logs, and the properties passed through."""
+    return {"bootstrap.servers": settings.bootstrap_servers, **_QUIET, **passthrough(settings)}
+
+
+def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
+    """A consumer with hand-made assignments: read_committed, every offset given, ends of partitions told."""
+    return {
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "queued.max.messages.kbytes": _QUEUED_KBYTES,
+        # A full queue is looked at again after this time; the default of 1 s would be a pause in the stream.
+        "fetch.queue.backoff.ms": 10,
+        **common_config(settings),
+        "group.id": group,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        # An offset outside the log is an error to report, never a silent jump.
+        "auto.offset.reset": "error",
+    }
+
+
+def member_config(settings: RuntimeSettings, group: str, instance: str) -> dict[str, Any]:
+    """The member of the consumer group. Its partitions stay paused; another consumer reads them."""
+    config = {**consumer_config(settings, group), "group.protocol": settings.group_protocol}
+    if settings.membership == "static":
+        config["group.instance.id"] = instance
+    if settings.group_protocol == "classic":
+        # With the KIP-848 protocol these are the broker's to set, and setting them is an error.
+        config["session.timeout.ms"] = settings.session_timeout_ms
+        config["heartbeat.interval.ms"] = settings.session_timeout_ms // _HEARTBEATS_PER_SESSION
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+    return config
+
+
+def producer_config(settings: KafkaSettings) -> dict[str, Any]:
+    """An idempotent producer that partitions as the Java client does."""
+    return {
+        "linger.ms": 5,
+        "queue.buffering.max.kbytes": _PRODUCER_QUEUE_KBYTES,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
+        **common_config(settings),
+        "partitioner": "murmur2_random",
+        "enable.idempotence": True,
+    }
+
+
+def transactional_config(settings: RuntimeSettings, transactional_id: str) -> dict[str, Any]:
+    """The producer of one loop under exactly-once."""
+    return {
+        **producer_config(settings),
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": settings.transaction_timeout_ms,
+        # A message must fail before its transaction does, so that the loop hears of it first.
+        "message.timeout.ms": int(settings.transaction_timeout_ms * _MESSAGE_TIMEOUT_SHARE),
+    }
+
+
+def make_consumer(settings: KafkaSettings, group: str = "streamrec-reader", **extra: Any) -> Consumer:
+    """A read_committed consumer for `assign`: reports PARTITION_EOF, commits nothing, joins no group."""
+    return Consumer({**consumer_config(settings, group), **_dotted(extra)})
+
+
+def make_producer(settings: KafkaSettings, **extra: Any) -> Producer:
+    """An idempotent producer with murmur2 partitioning, e.g. `make_producer(settings, linger_ms=50)`."""
+    return Producer({**producer_config(settings), **_dotted(extra)})
+
+
+def make_admin(settings: KafkaSettings) -> AdminClient:
+    """An AdminClient. Keep it in a variable until its futures are done."""
+    return AdminClient(common_config(settings))
+
+
+def _dotted(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "."): value for name, value in extra.items()}
+
+
+def _property(variable: str) -> str:
+    return variable.removeprefix(PASSTHROUGH).lower().replace("_", ".")
+
+
+def _read(variable: str, path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text("utf-8")
+    except OSError as error:
+        raise SettingsError(f"{variable}: cannot read {path} ({error.strerror}). Give a readable file.") from None
+
+
+def _read_properties(path: str) -> dict[str, str]:
+    found = {}
+    for number, line in enumerate(_read(_PROPERTIES_FILE, path).splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith(("#", "!")):
+            continue
+        name, equals, value = stripped.partition("=")
+        if not equals:
+            raise SettingsError(f"{path}, line {number}: expected name=value.")
+        found[name.strip()] = value.strip()
+    return found

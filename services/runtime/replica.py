@@ -1,0 +1,85 @@
+"""The name of this replica: stable over restarts, held by a lock file, with epochs that never go back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from services.runtime.settings import SettingsError
+
+_SLOTS = 1000
+
+
+class Replica:
+    """A name that no other live process on this machine has, and a folder of its own."""
+
+    def __init__(self, instance: str, folder: Path, lock: TextIO) -> None:
+        """Use `take`."""
+        self.instance = instance
+        self.folder = folder
+        self._lock = lock
+        self._epoch = _number(lock.read())
+
+    @classmethod
+    def take(cls, state_dir: Path, service: str, instance: str = "") -> Replica:
+        """Take the name that is configured, or the host's name with the first free slot.
+
+        The same process takes the same slot again after a restart, so that its transactional id stays, and a
+        transaction that was left hanging is cleared at once.
+
+        Raises:
+            SettingsError: the configured name is taken on this machine, or the folder cannot be written.
+        """
+        base = state_dir.expanduser() / _safe(service)
+        names = [instance] if instance else [f"{socket.gethostname()}-{slot}" for slot in range(_SLOTS)]
+        try:
+            for name in names:
+                folder = base / _safe(name)
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = (folder / "lock").open("a+", encoding="ascii")
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    lock.close()
+                    continue
+                lock.seek(0)
+                return cls(name, folder, lock)
+        except OSError as error:
+            raise SettingsError(
+                f"state_dir: cannot use {error.filename or base} ({error.strerror}). Give a folder that this user may "
+                "write with STREAMREC_STATE_DIR or --state-dir."
+            ) from None
+        raise SettingsError(
+            f"instance: a {service} called {' or '.join(names[:1])} runs on this machine already. "
+            "Set STREAMREC_INSTANCE or --instance to another name."
+        )
+
+    def next_epoch(self, clock_ms: Callable[[], int]) -> int:
+        """A number larger than any before: the clock, or one more than the last if the clock went back."""
+        self._epoch = max(clock_ms(), self._epoch + 1)
+        try:
+            self._lock.seek(0)
+            self._lock.truncate()
+            self._lock.write(str(self._epoch))
+            self._lock.flush()
+        except OSError:
+            # A full disk: the clock alone has to do until the next start.
+            return self._epoch
+        return self._epoch
+
+    def release(self) -> None:
+        """Give the name up."""
+        self._lock.close()
+
+
+def _number(text: str) -> int:
+    return int(text) if text.strip().isdigit() else 0
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name) or os.curdir

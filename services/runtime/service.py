@@ -1,0 +1,172 @@
+"""Running a service: settings, broker, topics, one loop per processor, HTTP, signals, exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaException
+
+from services.contracts import topics
+from services.runtime import admin
+from services.runtime.assembly import build
+from services.runtime.client import passthrough, redacted
+from services.runtime.deadletters import TOPIC as DEAD_LETTERS
+from services.runtime.errors import FatalError
+from services.runtime.health import HealthServer
+from services.runtime.log import configure, logger
+from services.runtime.loop import Loop
+from services.runtime.processor import Processor
+from services.runtime.replica import Replica
+from services.runtime.settings import RuntimeSettings, SettingsError
+
+S = TypeVar("S", bound=RuntimeSettings)
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+_LOOK_S = 0.2
+
+
+def run(
+    name: str,
+    settings_class: type[S],
+    processors: Callable[[S, str], list[Processor]],
+    settings: S | None = None,
+) -> int:
+    """Run a service until SIGTERM or SIGINT; returns the exit code.
+
+    Args:
+        name: of the service, as in the topic table.
+        settings_class: its settings table, read from the environment unless `settings` is given.
+        processors: makes them from the settings and the stable name of this replica (the shard).
+        settings: settings that are loaded already (the command line did it).
+    """
+    try:
+        settings = settings or settings_class.load()
+        configure(settings.log_format, settings.log_level)
+        return _Service(name, settings, processors).run()
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a wrong setting may be that of the log
+        return EXIT_USAGE
+
+
+class _Service:
+    """One process of one service."""
+
+    def __init__(self, name: str, settings: Any, processors: Callable[[Any, str], list[Processor]]) -> None:
+        self._name = name
+        self._settings: RuntimeSettings = settings
+        self._make = processors
+        self._stop = threading.Event()
+        self._failed: list[BaseException] = []
+        self._log = logger(service=name)
+
+    def run(self) -> int:
+        """Start, serve, stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        replica = Replica.take(
+            self._settings.state_dir, self._settings.topic_prefix + self._name, self._settings.instance
+        )
+        self._log = self._log.bind(instance=replica.instance)
+        try:
+            self._say_start()
+            if not admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
+                return EXIT_OK
+            processors = self._make(self._settings, replica.instance)
+            self._check_topics(processors)
+            loops = [build(processor, self._settings, replica) for processor in processors]
+            return self._serve(loops)
+        except (admin.TopicsError, admin.BrokerUnavailableError, FatalError) as error:
+            self._log.error("service.refused", reason=str(error))
+            return EXIT_FAILED
+        except KafkaException as failure:
+            self._log.error("service.refused", reason=failure.args[0].str())
+            return EXIT_FAILED
+        finally:
+            replica.release()
+
+    def _serve(self, loops: Sequence[Loop]) -> int:
+        settings = self._settings
+        try:
+            server = HealthServer(
+                settings.http_host, settings.http_port, [loop.watch for loop in loops], [loop.metrics for loop in loops]
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"http_port: cannot listen on {settings.http_host}:{settings.http_port} ({error.strerror}). "
+                "Set STREAMREC_HTTP_PORT or --http-port; 0 takes a free one."
+            ) from None
+        server.start()
+        self._log.info("service.serving", http=f"{settings.http_host}:{server.port}")
+        threads = [
+            threading.Thread(target=self._guard, args=(loop,), name=loop.processor.name, daemon=True) for loop in loops
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while not self._stop.is_set() and all(thread.is_alive() for thread in threads):
+                self._stop.wait(_LOOK_S)
+            for loop in loops:
+                loop.stop()
+            return self._join(threads)
+        finally:
+            server.stop()
+
+    def _join(self, threads: Sequence[threading.Thread]) -> int:
+        give_up = time.monotonic() + self._settings.stop_budget_ms / 1000
+        for thread in threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
+        if any(thread.is_alive() for thread in threads):
+            self._log.error(
+                "service.stop_overrun",
+                budget_ms=self._settings.stop_budget_ms,
+                consequence="what was not committed is processed again at the next start",
+            )
+            sys.stderr.flush()
+            # A thread inside a client call cannot be ended, and would hold up the interpreter's end.
+            os._exit(EXIT_FAILED)
+        if self._failed:
+            return EXIT_FAILED
+        self._log.info("service.stopped")
+        return EXIT_OK
+
+    def _guard(self, loop: Loop) -> None:
+        try:
+            loop.run()
+        except FatalError as error:
+            self._failed.append(error)
+            loop.log.error("loop.failed", kind=type(error).__name__, reason=str(error))  # noqa: TRY400 - no traceback
+        except BaseException as error:  # whatever ends a loop must end the process
+            self._failed.append(error)
+            loop.log.exception("loop.crashed", epoch=loop.epoch)
+
+    def _check_topics(self, processors: Sequence[Processor]) -> None:
+        names = {topic for topic, _ in topics.access(self._name)} if self._name in topics.SERVICES else set()
+        for processor in processors:
+            inputs = processor.inputs
+            names.update({inputs.leading, *inputs.followers, *inputs.tables, *inputs.state, DEAD_LETTERS})
+        admin.require_topics(self._settings, sorted(names))
+
+    def _say_start(self) -> None:
+        settings = self._settings
+        self._log.info(
+            "service.start",
+            bootstrap=settings.bootstrap_servers,
+            delivery=settings.delivery,
+            group_protocol=settings.group_protocol,
+            membership=settings.membership,
+            properties=redacted(passthrough(settings)),
+        )
+
+    def _say_waiting(self, message: str) -> None:
+        self._log.warning("service.waiting", reason=message)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._log.info("service.signal", signal=signal.Signals(number).name)
+        self._stop.set()

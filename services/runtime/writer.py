@@ -1,0 +1,254 @@
+"""Writing one step: exactly-once as one transaction, at-least-once as produce, flush, commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from services.runtime.errors import AbortedError, FatalError, FencedError
+from services.runtime.log import Log, Throttle
+from services.runtime.metrics import Metrics
+from services.runtime.processor import Output
+from services.runtime.tasks import Position
+
+_CALL_TIMEOUT_S = 5.0
+_BACKOFF_S = 0.05
+_BUFFER_WAIT_S = 0.05
+_ABORT_TIMEOUT_S = 10.0
+
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
+
+
+class Members(Protocol):
+    """What a writer needs of the group membership."""
+
+    def metadata(self) -> Any:
+        """The consumer group metadata of this moment."""
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """Commit synchronously; raises KafkaException."""
+
+
+class Writer(Protocol):
+    """Writes what one step sends, together with the input positions that it covers."""
+
+    def begin(self) -> None:
+        """Called once before anything is read: a transaction that a dead incarnation left open is ended."""
+
+    def write(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
+        """Write records and positions; when it returns, both stand.
+
+        Raises:
+            AbortedError: nothing of it stands, and the loop must begin anew.
+            FatalError: nothing of it stands, or (at least once) perhaps the records, and the process must end.
+        """
+
+    def settle(self) -> None:
+        """Try again to commit what could not be committed at its time."""
+
+    def close(self) -> None:
+        """Give up the producer."""
+
+
+class Sending:
+    """The producing half: prefix, backpressure, errors in words."""
+
+    def __init__(self, producer: Producer, prefix: str, metrics: Metrics, log: Log, check: Callable[[], None]) -> None:
+        self.producer = producer
+        self.log = log
+        self.check = check
+        """Raises when a clean stop has run out of time: asked in every loop that waits for a broker."""
+        self._metrics = metrics
+        self._names: dict[str, str] = {}
+        self._prefix = prefix
+        self._throttle = Throttle()
+
+    def physical(self, topic: str) -> str:
+        """Name in Kafka."""
+        name = self._names.get(topic)
+        if name is None:
+            name = self._names[topic] = self._prefix + topic
+        return name
+
+    def partitions(self, offsets: Mapping[Position, int]) -> list[TopicPartition]:
+        """Positions in Kafka's form."""
+        return [
+            TopicPartition(self.physical(topic), partition, offset) for (topic, partition), offset in offsets.items()
+        ]
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Hand records to the client, in order. A full queue is waited for: meanwhile no input is read."""
+        produce = self.producer.produce
+        names = self._names
+        records = iter(outputs)
+        record = next(records, None)
+        while record is not None:
+            try:
+                while record is not None:
+                    topic, key, value, partition, headers = record
+                    name = names.get(topic) or self.physical(topic)
+                    place = -1 if partition is None else partition
+                    if headers:
+                        produce(name, value, key, place, headers=list(headers))
+                    else:
+                        produce(name, value, key, place)
+                    record = next(records, None)
+            except BufferError:
+                self._metrics.add("backpressure_waits_total")
+                self.check()
+                self.producer.poll(_BUFFER_WAIT_S)
+            except KafkaException as error:
+                raise self._refused(error, record) from error
+
+    def waiting(self, doing: str, error: KafkaError) -> None:
+        """Say, at most now and then, that a call is being tried again."""
+        self.check()
+        if self._throttle.due(doing):
+            self.log.warning("writer.wait", doing=doing, error=error.str(), code=error.name())
+
+    @staticmethod
+    def _refused(error: KafkaException, record: Output | None) -> Exception:
+        inner = error.args[0]
+        if inner.code() == KafkaError._STATE or inner.txn_requires_abort():
+            # The transaction failed already, in the background; its cause comes with the abort.
+            return AbortedError(f"producing: {inner.str()}")
+        where = f"{record.topic} ({len(record.value or b'')} bytes)" if record else "?"
+        return FatalError(f"Kafka refuses a record for {where}: {inner.str()} ({inner.name()})")
+
+
+class ExactlyOnce:
+    """One transaction per step: outputs, state changelog and consumed positions stand or fall together."""
+
+    def __init__(self, sending: Sending, members: Members) -> None:
+        """`sending.producer` has a transactional.id."""
+        self._sending = sending
+        self._producer = sending.producer
+        self._members = members
+        self._open = False
+
+    def begin(self) -> None:
+        """Register the transactional id: an open transaction of a dead incarnation is aborted, a zombie fenced."""
+        self._call("init_transactions", lambda: self._producer.init_transactions(_CALL_TIMEOUT_S))
+
+    def write(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
+        """One transaction: begin, produce, send positions, commit."""
+        try:
+            self._call("begin_transaction", self._producer.begin_transaction)
+            self._open = True
+            self._sending.send(outputs)
+            if offsets:
+                positions = self._sending.partitions(offsets)
+                self._call(
+                    "send_offsets",
+                    # Metadata is taken fresh for each try: the generation moves with every rebalance.
+                    lambda: self._producer.send_offsets_to_transaction(
+                        positions, self._members.metadata(), _CALL_TIMEOUT_S
+                    ),
+                )
+            self._call("commit_transaction", lambda: self._producer.commit_transaction(_CALL_TIMEOUT_S))
+            self._open = False
+        except AbortedError as error:
+            self._sending.log.warning("transaction.abort", reason=str(error))
+            self._call("abort_transaction", lambda: self._producer.abort_transaction(_ABORT_TIMEOUT_S))
+            self._open = False
+            raise
+
+    def settle(self) -> None:
+        """Nothing is ever left over."""
+
+    def close(self) -> None:
+        """Abort what is open, so that readers need not wait for the transaction's timeout."""
+        if self._open:
+            try:
+                self._producer.abort_transaction(_CALL_TIMEOUT_S)
+            except KafkaException as error:
+                self._sending.log.warning("transaction.left_open", error=error.args[0].str())
+        self._producer.purge()
+
+    def _call(self, doing: str, call: Callable[[], None]) -> None:
+        """Call until it is decided, as the client's three kinds of errors ask for."""
+        while True:
+            try:
+                return call()
+            except KafkaException as failure:
+                error = failure.args[0]
+                if error.retriable():
+                    self._sending.waiting(doing, error)
+                    time.sleep(_BACKOFF_S)
+                elif error.txn_requires_abort():
+                    raise AbortedError(f"{doing}: {error.str()} ({error.name()})") from failure
+                else:
+                    raise fatal(doing, error) from failure
+
+
+class AtLeastOnce:
+    """Produce, flush, then commit: after a crash in between, outputs repeat."""
+
+    def __init__(self, sending: Sending, members: Members, failed: list[KafkaError]) -> None:
+        """`failed`: where the producer's callback puts the errors of messages that the client gave up."""
+        self._sending = sending
+        self._producer = sending.producer
+        self._members = members
+        self._failed = failed
+        self._left: dict[Position, int] = {}
+
+    def begin(self) -> None:
+        """Nothing to register."""
+
+    def write(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
+        """Produce, wait until every record is acknowledged, commit the positions."""
+        self._sending.send(outputs)
+        while self._producer.flush(_CALL_TIMEOUT_S):
+            self._sending.waiting("flush", KafkaError(KafkaError._TIMED_OUT))
+        if self._failed:
+            error = self._failed[0]
+            self._failed.clear()
+            # Records before and after it may stand: they repeat, which at-least-once allows.
+            raise AbortedError(f"a record was not delivered: {error.str()} ({error.name()})")
+        self._left.update(offsets)
+        self.settle()
+
+    def settle(self) -> None:
+        """Commit what is left over. A refusal is not an error: the group decides whose the partitions are."""
+        if not self._left:
+            return
+        try:
+            self._members.commit(self._sending.partitions(self._left))
+        except KafkaException as failure:
+            error = failure.args[0]
+            if error.fatal() or error.code() in _FENCED:
+                raise fatal("commit", error) from failure
+            self._sending.waiting("commit", error)
+        else:
+            self._left.clear()
+
+    def forget(self, partitions: Sequence[int]) -> None:
+        """The partitions are no longer ours: their left-over positions may not be committed."""
+        for position in [position for position in self._left if position[1] in partitions]:
+            del self._left[position]
+
+    def close(self) -> None:
+        """Drop what is not acknowledged; nothing after the last `write`."""
+        self._producer.purge()
+
+
+def fatal(doing: str, error: KafkaError) -> FatalError:
+    """The exception for an error that ends the process, in words that say what to do."""
+    if error.code() in _FENCED:
+        return FencedError(
+            f"{doing}: fenced ({error.name()}). Another process runs under this replica's name and has taken over; "
+            "give every replica its own STREAMREC_INSTANCE."
+        )
+    return FatalError(f"{doing}: {error.str()} ({error.name()})")
+
+
