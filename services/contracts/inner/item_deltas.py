@@ -8,6 +8,9 @@ from services.contracts.inner.codec import pack, unpack
 
 VERSION = 1
 SEAL_KEY = b"\x00batch"
+"""Key of the seals. They all lie in partition 0, which gives them one order."""
+DELTAS_KEY = b"\x00deltas"
+"""Key of the deltas: a record carries those of many items."""
 
 
 class DeltaBlock(TypedDict):

@@ -1,0 +1,39 @@
+"""Connects the shards to Kafka's topics."""
+
+from __future__ import annotations
+
+from services.model_update.item_shard import ItemShard
+from services.model_update.settings import ModelUpdateSettings
+from services.model_update.user_shard import UserShard
+from services.runtime.processor import Processor
+from services.runtime.service import run
+from services.runtime.settings import SettingsError
+
+NAME = "model-update"
+
+
+def processors(settings: ModelUpdateSettings, shard: str) -> list[Processor]:
+    """The shards that this process runs.
+
+    Args:
+        settings: role, learner, pace of the sweeps.
+        shard: stable name of this replica.
+
+    Raises:
+        SettingsError: the learner's settings do not fit together.
+    """
+    try:
+        config = settings.model()
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    chosen: list[Processor] = []
+    if settings.role in ("both", "user"):
+        chosen.append(UserShard(config, shard, settings.learn_max_events))
+    if settings.role in ("both", "item"):
+        chosen.append(ItemShard(config, settings.sweep_min_ms, settings.sweep_bytes_per_s))
+    return chosen
+
+
+def main() -> int:
+    """Run the service until it is told to stop; returns the exit code."""
+    return run(NAME, ModelUpdateSettings, processors)

@@ -1,0 +1,74 @@
+"""The settings of model update: its role, what the learner is, and how often item rows are published."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from services.model.config import ModelConfig
+from services.runtime.settings import RuntimeSettings, setting
+
+_DEFAULTS = ModelConfig()
+
+
+class ModelUpdateSettings(RuntimeSettings):
+    """What is learned, within which bounds. Every replica must have the same values of the model's settings."""
+
+    role: Literal["both", "user", "item"] = setting(
+        "both", "Which shards this process runs: user shards learn, item shards own the item rows."
+    )
+    learn_max_events: int = setting(
+        4000, "Largest learning batch; a larger input is learned in several.", unit="events", ge=1
+    )
+    sweep_min_ms: int = setting(100, "Shortest time between two sweeps of changed item rows.", unit="ms", ge=0)
+    sweep_bytes_per_s: int = setting(
+        8_000_000,
+        "Item rows published per second and item shard; sweeps wait longer to stay below it.",
+        unit="bytes/s",
+        ge=1000,
+    )
+
+    dim: int = setting(_DEFAULTS.dim, "Width of the factor vectors; a multiple of 8.", unit="floats", ge=8, le=256)
+    model_seed: int = setting(_DEFAULTS.seed, "Mixed into initial values and random draws.", ge=0)
+    history: int = setting(_DEFAULTS.history, "Newest items of a user that scoring looks at.", unit="items", ge=1)
+    history_kept: int = setting(_DEFAULTS.history_kept, "Newest items of a user that are kept.", unit="items", ge=1)
+    learning_rate: float = setting(_DEFAULTS.learning_rate, "Step size of the factor model (Adagrad).", gt=0)
+    negatives: int = setting(_DEFAULTS.negatives, "Items drawn as negatives per positive event.", unit="items", ge=1)
+    max_items: int = setting(_DEFAULTS.max_items, "Item rows kept, over all item partitions.", unit="items", ge=1)
+    max_features: int = setting(
+        _DEFAULTS.max_features, "Content feature rows kept, over all item partitions.", unit="features", ge=1
+    )
+    max_users: int = setting(
+        _DEFAULTS.max_users,
+        "Users kept, over all user partitions; the longest idle are forgotten beyond it.",
+        unit="users",
+        ge=1,
+    )
+    max_neighbours: int = setting(_DEFAULTS.max_neighbours, "Neighbours kept of an item.", unit="items", ge=1)
+    max_seen: int = setting(_DEFAULTS.max_seen, "Items remembered as seen by a user.", unit="items", ge=1)
+    item_expiry_s: float = setting(
+        _DEFAULTS.item_expiry_s, "Forget item rows untouched for this long in event time; 0 never does.",
+        unit="s", ge=0,
+    )  # fmt: skip
+
+    def model(self) -> ModelConfig:
+        """The learner's configuration.
+
+        Raises:
+            ValueError: the values do not fit together (the message names them).
+        """
+        return ModelConfig(
+            item_partitions=self.item_partitions,
+            user_partitions=self.user_partitions,
+            seed=self.model_seed,
+            dim=self.dim,
+            history=self.history,
+            history_kept=self.history_kept,
+            learning_rate=self.learning_rate,
+            negatives=self.negatives,
+            max_items=self.max_items,
+            max_features=self.max_features,
+            max_users=self.max_users,
+            max_neighbours=self.max_neighbours,
+            max_seen=self.max_seen,
+            item_expiry_s=self.item_expiry_s,
+        )

@@ -1,0 +1,211 @@
+"""The user shard: owns the rows of its users, learns from their events, sends what it changed of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from services.contracts.inner import features, item_deltas, sweeps, user_state
+from services.contracts.inner.item_deltas import DELTAS_KEY, SEAL_KEY
+from services.contracts.inner.item_state import Clock
+from services.contracts.inner.sweeps import SweepReader
+from services.contracts.topics import MAX_MESSAGE_BYTES
+from services.model.config import ModelConfig
+from services.model_update.learning import BatchLearner, Learned, Part
+from services.model_update.mismatch import check_layout
+from services.model_update.users import UserRows
+from services.model_update.wire import deltas_record, sweep_changes
+from services.runtime.processor import Batch, Decoder, Headers, Inputs, Outputs, Slice, slice_rows
+
+NAME = "user-shard"
+FEATURES = "features"
+ITEM_ROWS = "item-state"
+USER_ROWS = "user-state"
+DELTAS = "item-deltas"
+
+_SEAL_PARTITION = 0
+_ROOM_BYTES = 64 * 1024
+"""Of a record batch's limit, left for what Kafka adds and for the key."""
+
+
+class DeltasTooLargeError(RuntimeError):
+    """One learning batch's deltas to one item partition do not fit into a record."""
+
+
+class UserShard:
+    """Learns one batch after the other on its replica of the item rows.
+
+    What a step writes, in this order: for each learning batch its deltas and its seal, then the user rows it changed.
+    A row therefore never says that an event was learned whose deltas were not sent before.
+    """
+
+    name = NAME
+    inputs = Inputs(leading=FEATURES, tables=(ITEM_ROWS,), state=(USER_ROWS,))
+
+    def __init__(self, config: ModelConfig, shard: str, max_events: int) -> None:
+        """Make the processor.
+
+        Args:
+            config: the learner.
+            shard: stable name of this replica, in every delta and seal.
+            max_events: records of the largest learning batch.
+        """
+        self.decoders: dict[str, Decoder] = {
+            FEATURES: _feature, ITEM_ROWS: _item_row, USER_ROWS: _user_record,
+        }  # fmt: skip
+        self._config = config
+        self._model = config.to_record()
+        self._shard = shard
+        self._max_events = max_events
+        self.start(0)
+
+    def start(self, epoch: int) -> None:
+        """Forget everything."""
+        self._epoch = epoch
+        self._batch = 0
+        self._users = UserRows(self._config)
+        self._learner = BatchLearner(self._config, self._users, epoch)
+        self._sweeps = SweepReader()
+        self._clock: dict[str, int] = {}
+
+    def open(self, partition: int) -> None:
+        """Start owning the users of a partition: their rows come with the restore."""
+
+    def load(self, slice_: Slice) -> None:
+        """Take in user rows (while a partition is restored) and item rows, sweep by whole sweep.
+
+        Raises:
+            ModelMismatchError: the item rows have another layout.
+        """
+        if slice_.topic == USER_ROWS:
+            for _, _, key, value in slice_rows(slice_):
+                self._users.load(_known(key), value)
+            return
+        for _, _, key, value in slice_rows(slice_):
+            sweep = self._sweeps.feed(slice_.partition, _known(key), value)
+            if sweep is not None:
+                check_layout(self._config, sweep.clock["model"])
+                changes = list(sweep_changes(sweep))
+                self._learner.learner.replica.take(slice_.partition, changes, self._folded(sweep.clock))
+                self._clock[str(slice_.partition)] = sweep.clock["o"]
+
+    def _folded(self, clock: Clock) -> int | None:
+        """The last of our own batches that the owner has folded; None when it knows another incarnation only."""
+        epoch, batch = clock["folded"].get(self._shard, (None, -1))
+        return batch if epoch == self._epoch else None
+
+    def restored(self, partition: int) -> int | None:
+        """Go on at the committed offset."""
+
+    def step(self, batch: Batch, out: Outputs) -> None:
+        """Learn from the batch, in learning batches of bounded size."""
+        parts = [
+            Part(slice_.partition, slice_.start, slice_.end, slice_.offsets, slice_.values)
+            for slice_ in batch.slices
+            if slice_.end > slice_.start
+        ]
+        for learning_batch in split(parts, self._max_events):
+            self._send(self._learner.learn(learning_batch, self._batch), out)
+            self._batch += 1
+        for partition, key, record in self._learner.changes():
+            out.send(USER_ROWS, key, None if record is None else user_state.encode(record), partition)
+        for slice_ in batch.slices:
+            ages = [(batch.now_ms - v["ts"]) / 1000 for v in slice_.values if v is not None and v["kind"] == "event"]
+            if ages:
+                out.observe("append_age_seconds", ages)
+
+    def _send(self, learned: Learned, out: Outputs) -> None:
+        total = 0
+        for partition, deltas in sorted(learned.deltas.items()):
+            value = item_deltas.encode(deltas_record(self._shard, self._epoch, self._batch, deltas))
+            if len(value) > MAX_MESSAGE_BYTES - _ROOM_BYTES:
+                raise DeltasTooLargeError(
+                    f"the deltas of one learning batch to item partition {partition} are {len(value)} bytes, more than "
+                    f"a record may have ({MAX_MESSAGE_BYTES}). Lower STREAMREC_LEARN_MAX_EVENTS ({self._max_events})."
+                )
+            out.send(DELTAS, DELTAS_KEY, value, partition)
+            total += len(value)
+        seal: item_deltas.BatchSeal = {
+            "v": item_deltas.VERSION,
+            "kind": "seal",
+            "s": self._shard,
+            "e": self._epoch,
+            "b": self._batch,
+            "ranges": learned.ranges,
+            "clock": dict(self._clock),
+            "events": learned.events,
+            "model": self._model,
+        }
+        out.send(DELTAS, SEAL_KEY, item_deltas.encode(seal), _SEAL_PARTITION)
+        out.observe("delta_bytes", total)
+
+    def wake_at(self) -> int | None:
+        """Never: nothing happens without input."""
+
+    def dump(self, partition: int) -> Iterator[tuple[str, bytes, bytes]]:
+        """Every record of the partition's users, for the local checkpoint."""
+        for key, record in self._users.dump(partition):
+            yield USER_ROWS, key, user_state.encode(record)
+
+    def close(self, partition: int) -> None:
+        """Stop owning the users of a partition."""
+        self._users.close(partition)
+
+
+def split(parts: Sequence[Part], max_events: int) -> Iterator[list[Part]]:
+    """Cut the parts of a step into learning batches of at most `max_events` records.
+
+    The cuts are positions, in (partition, offset) order: together the batches have the same ranges.
+    """
+    taken, current = 0, []
+    for part in sorted(parts, key=lambda one: one.partition):
+        start, first, n = part.start, 0, len(part.offsets)
+        while n - first > max_events - taken:
+            cut = first + max_events - taken
+            position = part.offsets[cut]
+            current.append(Part(part.partition, start, position, part.offsets[first:cut], part.values[first:cut]))
+            yield current
+            taken, current, start, first = 0, [], position, cut
+        current.append(Part(part.partition, start, part.end, part.offsets[first:], part.values[first:]))
+        taken += n - first
+    if current:
+        yield current
+
+
+def _feature(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+    if value is None:
+        return None
+    record = features.decode(value)
+    kind = record["kind"]
+    if kind in ("event", "implied"):
+        missing = _EVENT_FIELDS - record.keys()
+        if missing:
+            raise ValueError(f"feature without {', '.join(sorted(missing))}")
+    elif kind not in ("erase", "batch"):
+        raise ValueError(f"unknown kind of feature {kind!r}")
+    return record
+
+
+_EVENT_FIELDS = frozenset(("user", "item", "ih", "id", "value", "t", "ts", "w", "ctx", "content", "pref"))
+
+
+def _item_row(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+    return sweeps.decode(_keyed(key), value)
+
+
+def _user_record(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+    if value is None:
+        return None
+    _, chunk = user_state.split_key(_keyed(key))
+    return user_state.decode_row(value) if chunk is None else user_state.decode_chunk(value)
+
+
+def _keyed(key: bytes | None) -> bytes:
+    if not key:
+        raise ValueError("the record has no key")
+    return key
+
+
+def _known(key: bytes | None) -> bytes:
+    """The key of a keyed topic's record; decoders have refused records without one."""
+    return key or b""

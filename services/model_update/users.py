@@ -1,0 +1,161 @@
+"""The user rows that a shard owns: the model's user table, and what each row has learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from services.contracts.inner import user_state
+from services.contracts.inner.features import EventFeature
+from services.contracts.inner.user_state import SeenChunk, UserRow, seen_key, split_key
+from services.model.arrays import I32
+from services.model.config import ModelConfig
+from services.model.users import SEEN_CHUNK, UserTable
+
+_META = np.dtype([("partition", "<i4"), ("next", "<i8"), ("epoch", "<i8"), ("n", "<i8"), ("t", "<i8"), ("ts", "<i8")])
+_NOBODY = -1
+
+
+class UserRows:
+    """Rows of the user partitions that a shard owns, by slot of the user table.
+
+    A row exists from the first event on that is learned; `next` is the features position up to which it includes
+    every event of its user.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.table = UserTable(config)
+        self._meta: np.ndarray[Any, Any] = _empty(1024)
+        self._ids: list[str] = []
+
+    def __len__(self) -> int:
+        """Number of users."""
+        return len(self.table)
+
+    def load(self, key: bytes, record: UserRow | SeenChunk | None) -> None:
+        """Take in one user-state record; None deletes, the last record of a key wins.
+
+        Raises:
+            ValueError: a row of another model's layout.
+        """
+        user, chunk = split_key(key)
+        if record is None:
+            if chunk is None:
+                self.drop(user)
+        elif chunk is not None:
+            self.table.load_seen(user, chunk, record["s"])  # type: ignore[typeddict-item]  # the key says it is a chunk
+            self._reserve(self.table.find(user))
+        else:
+            row: UserRow = record  # type: ignore[assignment]  # the key says it is a row
+            slot = self.table.load(user, row["b"])
+            self._reserve(slot)
+            self._meta[slot] = (row["p"], row["o"], row["e"], row["n"], row["t"], row["ts"])
+            self._ids[slot] = row["id"]
+
+    def slots(self, users: list[str], partition: int) -> I32:
+        """int32[n] slots of users of one partition, created where there are none."""
+        known: dict[str, int] = {}
+        for user in users:
+            if user not in known:
+                known[user] = self._own(user.encode(), partition)
+        return np.fromiter(map(known.__getitem__, users), np.int32, len(users))
+
+    def _own(self, user: bytes, partition: int) -> int:
+        slot = self.table.slot(user)
+        self._reserve(slot)
+        if self._meta["partition"][slot] != partition:
+            # A slot that another user has left, or a new one.
+            self._meta[slot] = (partition, 0, 0, 0, 0, 0)
+            self._ids[slot] = ""
+        return slot
+
+    def includes(self, slots: I32, offsets: Any) -> Any:
+        """bool[n]: whether the users' rows include the events at these offsets already."""
+        return self._meta["next"][slots] > offsets
+
+    def position(self, user: bytes) -> int:
+        """The features position that a user's row includes; 0 for an unknown user."""
+        slot = self.table.find(user)
+        return int(self._meta["next"][slot]) if slot >= 0 else 0
+
+    def advance(self, slots: Any, positions: Any, epoch: int) -> None:
+        """Note that the rows include every event before these positions (int64[n]), by this incarnation."""
+        self._meta["next"][slots] = positions
+        self._meta["epoch"][slots] = epoch
+
+    def count(self, slots: Any, counts: Any, newest: Sequence[EventFeature]) -> None:
+        """Note new events: how many (int64[n]), and each user's newest."""
+        self._meta["n"][slots] += counts
+        self._meta["t"][slots] = [record["t"] for record in newest]
+        self._meta["ts"][slots] = [record["ts"] for record in newest]
+        for slot, record in zip(slots.tolist(), newest, strict=True):
+            self._ids[slot] = record["id"]
+
+    def row(self, slot: int, preferences: list[list[float]]) -> UserRow:
+        """The row of a user as it travels, with the preferences that came with the newest event."""
+        partition, next_offset, epoch, n, t, ts = self._meta[slot].item()
+        return {
+            "v": user_state.VERSION,
+            "p": partition,
+            "o": next_offset,
+            "e": epoch,
+            "n": n,
+            "id": self._ids[slot],
+            "t": t,
+            "ts": ts,
+            "b": self.table.dump(slot),
+            "pref": preferences,
+            "seen": self.table.seen_count(slot),
+        }
+
+    def drop(self, user: bytes) -> list[bytes]:
+        """Forget a user; returns the keys of the seen chunks that the topic holds."""
+        slot = self.table.find(user)
+        if slot < 0:
+            return []
+        chunks = -(-self.table.seen_count(slot) // SEEN_CHUNK)
+        self.forget(slot)
+        self.table.drop(user)
+        return [seen_key(user, chunk) for chunk in range(chunks)]
+
+    def forget(self, slot: int) -> None:
+        """The table has evicted the user in a slot: nothing is known of it any more."""
+        self._meta[slot] = (_NOBODY, 0, 0, 0, 0, 0)
+        self._ids[slot] = ""
+
+    def of_partition(self, partition: int) -> list[int]:
+        """Slots of the users of a partition."""
+        slots: list[int] = np.flatnonzero(self._meta["partition"][: len(self._ids)] == partition).tolist()
+        return slots
+
+    def close(self, partition: int) -> None:
+        """Forget the users of a partition."""
+        for slot in self.of_partition(partition):
+            self.drop(self.table.name(slot))
+
+    def dump(self, partition: int) -> Iterator[tuple[bytes, UserRow | SeenChunk]]:
+        """Every user-state record of a partition, in a form that `load` takes.
+
+        Preferences are left out: they come with a user's next event, and no row is written without one.
+        """
+        for slot in self.of_partition(partition):
+            user = self.table.name(slot)
+            yield user, self.row(slot, [])
+            for chunk, hashes in self.table.seen_chunks(slot):
+                yield seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}
+
+    def _reserve(self, slot: int) -> None:
+        if slot >= len(self._meta):
+            grown = _empty(max(slot + 1, len(self._meta) * 3 // 2))
+            grown[: len(self._meta)] = self._meta
+            self._meta = grown
+        if slot >= len(self._ids):
+            self._ids.extend([""] * (slot + 1 - len(self._ids)))
+
+
+def _empty(room: int) -> np.ndarray[Any, Any]:
+    meta = np.zeros(room, _META)
+    meta["partition"] = _NOBODY
+    return meta
