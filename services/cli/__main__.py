@@ -3,4 +3,4 @@
 from services.cli.app import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

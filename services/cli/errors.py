@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -10,6 +12,8 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
+from services.contracts.edge import RegistryError
+from services.runtime.admin import BrokerUnavailableError, TopicsError
 from services.runtime.settings import SettingsError
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -21,19 +25,16 @@ _UNREACHABLE = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError.
 class CliError(Exception):
     """A usual mistake. The message says what is wrong and what to do, on one line."""
 
+    def __init__(self, message: str, code: int = 1) -> None:
+        """`code` is the exit code: 2 for a wrong argument, 1 for all else."""
+        super().__init__(message)
+        self.code = code
+
 
 def fail(error: Exception | str, code: int = 1) -> NoReturn:
     """Print one clear line (a settings error may name several settings) and end the command."""
     err.print(f"error: {error}", style="red", markup=False)
     raise typer.Exit(code)
-
-
-def unreachable(servers: str) -> CliError:
-    """The error for a broker that does not answer."""
-    return CliError(
-        f"no Kafka broker answers at {servers}; start one with `streamrec broker` "
-        "or set --bootstrap-servers (STREAMREC_BOOTSTRAP_SERVERS)"
-    )
 
 
 def explain(error: KafkaException) -> str:
@@ -47,17 +48,26 @@ def explain(error: KafkaException) -> str:
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a command so that usual mistakes end in one line and exit code 1, Ctrl-C in 130."""
+    """Wrap a command so that usual mistakes end in one message.
+
+    The exit code is 2 for a wrong setting or argument, 1 for what the outside world refuses, 130 for Ctrl-C.
+    """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except (CliError, SettingsError) as error:
+        except SettingsError as error:
+            fail(error, code=2)
+        except CliError as error:
+            fail(error, code=error.code)
+        except (BrokerUnavailableError, TopicsError, RegistryError) as error:
             fail(error)
         except KafkaException as error:
             fail(explain(error))
         except BrokenPipeError:
+            # The reader of a pipe (`| head`) has seen enough; nothing may be flushed into it at exit either.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open until the process ends
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
             err.print("interrupted", style="yellow")

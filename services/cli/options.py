@@ -54,9 +54,7 @@ def command(
     return register
 
 
-def option_parameters(
-    tables: tuple[type[Settings], ...], taken: set[str] | None = None
-) -> list[inspect.Parameter]:
+def option_parameters(tables: tuple[type[Settings], ...], taken: set[str] | None = None) -> list[inspect.Parameter]:
     """One keyword parameter per setting of the tables, each setting once, annotated for typer."""
     seen = set(taken or ())
     made = []

@@ -1,0 +1,180 @@
+"""`streamrec lag`: how far each service is behind, per group, topic and partition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+
+from services.cli.kafka import ANSWER_S, connect
+from services.cli.options import command
+from services.cli.show import JsonOption, count, out, print_json, table
+from services.runtime.client import make_admin
+from services.runtime.settings import KafkaSettings
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "feature-extraction": ("interactions", "recommendations", "erasure-requests"),
+    "user-shard": ("features",),
+    "item-shard": ("item-deltas",),
+    "recommendation-publishing": ("user-state", "recommendation-requests", "erasure-requests"),
+}
+"""{processor: the topics whose positions its group commits, leading first}."""
+_STATES = {"dead": "never started", "empty": "not running", "stable": "running"}
+_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One partition of one topic as one group sees it."""
+
+    group: str
+    state: str
+    members: int
+    topic: str
+    partition: int
+    committed: int | None
+    """Next offset to read; None when nothing was committed yet."""
+    end: int
+
+    @property
+    def lag(self) -> int:
+        """Offsets between the committed position and the end (transaction marks count)."""
+        return self.end - (self.committed or 0)
+
+
+@command(app, KafkaSettings, name="lag")
+def lag(
+    settings: KafkaSettings,
+    *,
+    live: Annotated[bool, typer.Option("--live", "-f", help="Show it again every second, with the rates.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far each service is behind: committed position, end and lag per partition.
+
+    Lag counts offsets, transaction marks included: the position of a service that has read everything
+    can be a few offsets short of the end.
+    """
+    connect(settings)
+    admin = make_admin(settings)
+    if as_json:
+        for lines in _readings(admin, settings, live):
+            print_json([_plain(line) for line in lines])
+        return
+    if not live:
+        out.print(_tables(read(admin, settings), {}, 0.0))
+        return
+    with Live(console=out, auto_refresh=False) as screen:
+        before: dict[tuple[str, str, int], int] = {}
+        then = time.monotonic()
+        for lines in _readings(admin, settings, live):
+            now = time.monotonic()
+            screen.update(_tables(lines, before, now - then), refresh=True)
+            before = {(line.group, line.topic, line.partition): line.committed or 0 for line in lines}
+            then = now
+
+
+def _readings(admin: AdminClient, settings: KafkaSettings, live: bool) -> Iterable[list[Line]]:
+    yield read(admin, settings)
+    while live:
+        time.sleep(_EVERY_S)
+        yield read(admin, settings)
+
+
+def read(admin: AdminClient, settings: KafkaSettings) -> list[Line]:
+    """The lag of every group now, in the order in which events flow."""
+    known = admin.list_topics(timeout=ANSWER_S).topics
+    places = {
+        processor: [
+            TopicPartition(settings.topic_prefix + topic, partition)
+            for topic in names
+            if settings.topic_prefix + topic in known
+            for partition in sorted(known[settings.topic_prefix + topic].partitions)
+        ]
+        for processor, names in GROUPS.items()
+    }
+    ends = _ends(admin, {place for each in places.values() for place in each})
+    about = _members(admin, [group_of(settings, processor) for processor in GROUPS])
+    lines = []
+    for processor, wanted in places.items():
+        group = group_of(settings, processor)
+        state, members = about.get(group, ("dead", 0))
+        committed = _committed(admin, group, wanted)
+        for place in wanted:
+            key = (place.topic, place.partition)
+            topic = place.topic.removeprefix(settings.topic_prefix)
+            lines.append(Line(processor, state, members, topic, place.partition, committed.get(key), ends.get(key, 0)))
+    return lines
+
+
+def group_of(settings: KafkaSettings, processor: str) -> str:
+    """The consumer group of a processor."""
+    return f"{settings.topic_prefix}streamrec.{processor}"
+
+
+def _ends(admin: AdminClient, places: set[TopicPartition]) -> dict[tuple[str, int], int]:
+    if not places:
+        return {}
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no types
+    futures = admin.list_offsets(
+        dict.fromkeys(places, latest), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S
+    )
+    return {(place.topic, place.partition): future.result().offset for place, future in futures.items()}
+
+
+def _members(admin: AdminClient, groups: list[str]) -> dict[str, tuple[str, int]]:
+    found = {}
+    for group, future in admin.describe_consumer_groups(groups, request_timeout=ANSWER_S).items():
+        # A group that was never used is an error of its own kind or a dead group, by broker version.
+        error = future.exception()
+        if error is None:
+            described = future.result()
+            found[group] = (described.state.name.lower().replace("_", " "), len(described.members))
+    return found
+
+
+def _committed(admin: AdminClient, group: str, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
+    if not places:
+        return {}
+    asked = [ConsumerGroupTopicPartitions(group, places)]
+    future = next(iter(admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_S).values()))
+    if future.exception() is not None:
+        return {}
+    return {(each.topic, each.partition): each.offset for each in future.result().topic_partitions if each.offset >= 0}
+
+
+def _plain(line: Line) -> dict[str, Any]:
+    return {
+        "group": line.group, "state": line.state, "members": line.members, "topic": line.topic,
+        "partition": line.partition, "committed": line.committed, "end": line.end, "lag": line.lag,
+    }  # fmt: skip
+
+
+def _tables(lines: list[Line], before: dict[tuple[str, str, int], int], seconds: float) -> Group:
+    columns = ["topic", "partition", "committed", "end", "lag", *(["per s"] if before else [])]
+    made: list[Table] = []
+    for group in dict.fromkeys(line.group for line in lines):
+        own = [line for line in lines if line.group == group]
+        rows = []
+        for line in own:
+            row = [
+                line.topic, line.partition, "-" if line.committed is None else count(line.committed), count(line.end),
+                count(line.lag),
+            ]  # fmt: skip
+            if before:
+                moved = (line.committed or 0) - before.get((group, line.topic, line.partition), 0)
+                row.append(count(moved / max(seconds, 1e-3)))
+            rows.append(row)
+        state = _STATES.get(own[0].state, own[0].state)
+        head = f"{group}: {state}, {own[0].members} members, lag {count(sum(line.lag for line in own))}"
+        made.append(table(columns, rows, head, right="partition,committed,end,lag,per s"))
+    return Group(*made)

@@ -1,0 +1,1 @@
+"""`streamrec produce`: files of events and items into Kafka."""
