@@ -19,10 +19,10 @@ from services.runtime.membership import Membership
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Processor
 from services.runtime.replica import Replica
-from services.runtime.restore import Restorer
+from services.runtime.restore import Limits, Restorer
 from services.runtime.settings import RuntimeSettings
 from services.runtime.source import Source
-from services.runtime.tasks import Task
+from services.runtime.tasks import Position, Task
 from services.runtime.writer import AtLeastOnce, ExactlyOnce, Sending, Writer
 
 _ASK_TIMEOUT_S = 5.0
@@ -75,12 +75,12 @@ def build(
     parts = Parts(
         member=member,
         source=Source(consumer_config(settings, group), prefix, log),
-        restorer=Restorer(processor, reader, store, metrics, log),
+        restorer=Restorer(processor, reader, (store, late.limits) if store else None, metrics, log),
         writer=writer,
         dead_letters=DeadLetters(processor.name, prefix, settings.dead_letter_limit),
         metrics=metrics,
         watch=Watch(processor.name, metrics, settings.stall_after_s),
-        keeper=CheckpointKeeper(processor, store, reader, metrics, settings) if store else Keeper(),
+        keeper=CheckpointKeeper(processor, store, late.limits, metrics, settings) if store else Keeper(),
         log=log,
     )
     return Loop(processor, settings, parts, lambda: replica.next_epoch(clock_ms), clock_ms)
@@ -90,12 +90,12 @@ class CheckpointKeeper(Keeper):
     """Writes a task's checkpoint every interval and when it is given up."""
 
     def __init__(
-        self, processor: Processor, store: CheckpointStore, source: Source, metrics: Metrics, settings: RuntimeSettings
+        self, processor: Processor, store: CheckpointStore, limits: Limits, metrics: Metrics, settings: RuntimeSettings
     ) -> None:
-        """`source`: any consumer, to ask for the ends of logs."""
+        """`limits`: asks for the ends of logs."""
         self._processor = processor
         self._store = store
-        self._source = source
+        self._limits = limits
         self._metrics = metrics
         self._interval_s = settings.checkpoint_interval_s
         self._budget_s = settings.revoke_budget_ms / 1000
@@ -114,7 +114,7 @@ class CheckpointKeeper(Keeper):
             offsets = {
                 topic: task.next[topic]
                 if topic == inputs.leading
-                else self._source.limits((topic, task.partition), self._budget_s)[1]
+                else self._limits((topic, task.partition), self._budget_s)[1]
                 for topic in inputs.state
             }
         except KafkaException:
@@ -136,6 +136,9 @@ class _Late:
 
     def check(self) -> None:
         self.loop.check_stop()
+
+    def limits(self, position: Position, timeout_s: float) -> tuple[int, int]:
+        return self.members.limits(position, timeout_s)
 
     def metadata(self) -> Any:
         return self.members.metadata()

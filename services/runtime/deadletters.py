@@ -38,7 +38,7 @@ class DeadLetters:
         return [self._letter(item) for item in bad]
 
     def _letter(self, item: Bad) -> Output:
-        original = tuple((name, value) for name, value in item.message.headers() or ())
+        original = tuple(item.message.headers() or ())
         errors = (
             (PREFIX + "service", self._service),
             (PREFIX + "topic", (self._topic_prefix + item.topic).encode()),

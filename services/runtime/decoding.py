@@ -37,8 +37,8 @@ def decode(
         messages: the records, in offset order, without errors, at least one.
         decoder: see `Decoder`; a ValueError makes the record a dead letter.
     """
-    offsets: list[int] = list(map(Message.offset, messages))  # type: ignore[arg-type]  # None only for messages with an error
-    keys: list[bytes | None] = list(map(Message.key, messages))  # type: ignore[arg-type]
+    offsets: list[int] = list(map(Message.offset, messages))  # type: ignore[arg-type]
+    keys: list[bytes | None] = list(map(Message.key, messages))
     raw = list(map(Message.value, messages))
     headers = list(map(Message.headers, messages))
     values: list[object] = []

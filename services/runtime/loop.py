@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import KafkaException
 
 from services.runtime.deadletters import DeadLetters
-from services.runtime.decoding import Bad, decode
 from services.runtime.errors import AbortedError, PositionError, StopBudgetError
 from services.runtime.health import Watch
 from services.runtime.log import Log, Throttle
@@ -24,7 +23,8 @@ from services.runtime.processor import Batch, Outputs, Processor, Slice
 from services.runtime.restore import Restorer
 from services.runtime.settings import RuntimeSettings
 from services.runtime.source import Grouped, Source
-from services.runtime.tasks import Position, Task, Tasks, TaskState
+from services.runtime.stepping import Turn
+from services.runtime.tasks import Task, Tasks, TaskState
 from services.runtime.writer import AtLeastOnce, Writer
 
 _IDLE_S = 0.1
@@ -62,15 +62,6 @@ class Keeper:
     def keep(self, task: Task) -> None:
         """Write a checkpoint of a running task; everything it has processed is committed."""
         del task
-
-
-@dataclass(slots=True)
-class _Turn:
-    """What one step was given and made."""
-
-    batch: Batch
-    raw: Grouped = field(default_factory=dict)
-    bad: list[Bad] = field(default_factory=list)
 
 
 class Loop:
@@ -273,7 +264,7 @@ class Loop:
             wanted = (task.committed or {}).get(topic, -1)
             if resume is not None and topic == self.processor.inputs.leading:
                 wanted = resume
-            low, high = self._source.limits((topic, task.partition), _LIMITS_TIMEOUT_S)
+            low, high = self._member.limits((topic, task.partition), _LIMITS_TIMEOUT_S)
             if wanted > high:
                 self._past(task, topic, wanted, high)
                 return None
@@ -311,7 +302,7 @@ class Loop:
             self._source.unassign([(topic, partition)])
             if task is None or task.state is not TaskState.RUNNING:
                 continue
-            low, _ = self._source.limits((topic, partition), _LIMITS_TIMEOUT_S)
+            low, _ = self._member.limits((topic, partition), _LIMITS_TIMEOUT_S)
             self._say_lost(topic, partition, task.next[topic], low)
             task.next[topic] = max(low, task.next[topic])
             self._source.assign({(topic, partition): task.next[topic]})
@@ -347,8 +338,8 @@ class Loop:
         if turn.batch.slices or (wake is not None and wake <= turn.batch.now_ms):
             self.processor.step(turn.batch, out)
         began = self._spent("step", began)
-        self._refuse(turn, out)
-        offsets = self._offsets(turn, out)
+        turn.refuse(out)
+        offsets = turn.positions(out)
         records = out.records
         if turn.bad:
             records = [*records, *self._dead_letters.letters(turn.bad, turn.batch.now_ms)]
@@ -361,24 +352,16 @@ class Loop:
     def _can_step(self) -> bool:
         return self._restorer.tables_read
 
-    def _decode(self, grouped: Grouped) -> _Turn:
-        turn = _Turn(Batch(self._clock_ms()), grouped)
+    def _decode(self, grouped: Grouped) -> Turn:
+        turn = Turn(Batch(self._clock_ms()))
         for topic, partition in sorted(grouped):
             task = self.tasks.get(partition)
-            if task is None or task.state is not TaskState.RUNNING:
-                continue
-            messages = grouped[topic, partition]
-            start = task.next[topic]
-            if (messages[0].offset() or 0) < start:
-                messages = [message for message in messages if (message.offset() or 0) >= start]
-                if not messages:
-                    continue
-            slice_, bad = decode(topic, partition, start, messages, self.processor.decoders[topic])
-            turn.batch.slices.append(slice_)
-            turn.bad.extend(bad)
+            if task is not None and task.state is TaskState.RUNNING:
+                decoder = self.processor.decoders[topic]
+                turn.take((topic, partition), task.next[topic], grouped[topic, partition], decoder)
         return turn
 
-    def _add_table_letters(self, turn: _Turn) -> None:
+    def _add_table_letters(self, turn: Turn) -> None:
         """Every replica reads the tables; the owner of task 0 reports their bad records, once."""
         if not self._restorer.bad:
             return
@@ -393,28 +376,7 @@ class Loop:
         turn.bad.extend(item for item in found if item.offset >= reported[item.topic, item.partition])
         found.clear()
 
-    def _refuse(self, turn: _Turn, out: Outputs) -> None:
-        for topic, partition, offset, why in out.dead:
-            message = _find(turn.raw[topic, partition], offset)
-            turn.bad.append(Bad(topic, partition, offset, "Refused", why, message))
-
-    def _offsets(self, turn: _Turn, out: Outputs) -> dict[Position, int]:
-        """The positions that this step covers: whole slices, except where the processor says otherwise."""
-        offsets: dict[Position, int] = {}
-        for slice_ in turn.batch.slices:
-            offsets[slice_.topic, slice_.partition] = slice_.end
-        for item in turn.bad:
-            if item.topic in self.processor.inputs.tables:
-                place = item.topic, item.partition
-                offsets[place] = max(offsets.get(place, 0), item.offset + 1)
-        for place, position in out.positions.items():
-            if position is None:
-                offsets.pop(place, None)
-            else:
-                offsets[place] = position
-        return offsets
-
-    def _account(self, turn: _Turn, out: Outputs, seconds: float) -> None:
+    def _account(self, turn: Turn, out: Outputs, seconds: float) -> None:
         total = 0
         for slice_ in turn.batch.slices:
             task = self.tasks.get(slice_.partition)
@@ -465,10 +427,3 @@ class Loop:
 
 def _count(slice_: Slice) -> int:
     return len(slice_.offsets) + len(slice_.dead)
-
-
-def _find(messages: list[Message], offset: int) -> Message:
-    for message in messages:
-        if message.offset() == offset:
-            return message
-    raise LookupError(f"the processor refused offset {offset}, which is not in its batch")

@@ -100,6 +100,15 @@ class Membership:
             if place.error:
                 raise KafkaException(place.error)
 
+    def limits(self, position: Position, timeout_s: float) -> tuple[int, int]:
+        """(log start, last stable offset) as the broker says now; raises KafkaException without a broker.
+
+        Asked here, because a consumer that reads has its connection taken by a waiting fetch.
+        """
+        place = TopicPartition(self._prefix + position[0], position[1])
+        low, high = self._consumer.get_watermark_offsets(place, timeout_s)
+        return low, high
+
     def close(self) -> None:
         """Leave the group (a static member keeps its place for its session timeout)."""
         self._consumer.close()

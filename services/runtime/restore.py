@@ -6,6 +6,7 @@ last stable offset: an owner that was killed between sending its commit and the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING
@@ -18,6 +19,9 @@ from services.runtime.metrics import Metrics
 from services.runtime.processor import Processor, Slice
 from services.runtime.source import Grouped, Source
 from services.runtime.tasks import Position, Task
+
+Limits = Callable[[Position, float], tuple[int, int]]
+"""`limits(position, timeout_s)`: (log start, last stable offset); raises KafkaException without a broker."""
 
 _CHUNK = 5_000
 """Records loaded between two polls of the group: some tens of milliseconds."""
@@ -38,12 +42,17 @@ class Restorer:
     """Reads tables and state into a processor, in offset order for each partition."""
 
     def __init__(
-        self, processor: Processor, source: Source, store: CheckpointStore | None, metrics: Metrics, log: Log
+        self,
+        processor: Processor,
+        source: Source,
+        stored: tuple[CheckpointStore, Limits] | None,
+        metrics: Metrics,
+        log: Log,
     ) -> None:
-        """`source` is used for nothing else; without a `store` everything is read from the topics."""
+        """`source` is used for nothing else; without checkpoints (`stored`) everything is read from the topics."""
         self._processor = processor
         self._source = source
-        self._store = store
+        self._store = stored
         self._metrics = metrics
         self._log = log
         self._tables: dict[Position, _Progress] = {}
@@ -183,8 +192,9 @@ class Restorer:
     def _find(self, task: Task, topics: tuple[str, ...]) -> Stored | None:
         if self._store is None or not topics:
             return None
-        limits = {topic: self._source.limits((topic, task.partition), _METADATA_TIMEOUT_S) for topic in topics}
-        return self._store.open(task.partition, limits)
+        store, ask = self._store
+        limits = {topic: ask((topic, task.partition), _METADATA_TIMEOUT_S) for topic in topics}
+        return store.open(task.partition, limits)
 
     def _load_stored(self, partition: int) -> None:
         stored = self._stored[partition]

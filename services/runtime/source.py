@@ -91,11 +91,6 @@ class Source:
         """The cluster's id; raises KafkaException without a broker."""
         return str(self._consumer.list_topics(timeout=timeout_s).cluster_id or "")
 
-    def limits(self, position: Position, timeout_s: float) -> tuple[int, int]:
-        """(log start, last stable offset) as the broker says now; raises KafkaException without a broker."""
-        low, high = self._consumer.get_watermark_offsets(self._place(position), timeout_s)
-        return low, high
-
     def high(self, position: Position) -> int:
         """End of the log as the last fetch told it, or -1. Open transactions are counted in."""
         return int(self._consumer.get_watermark_offsets(self._place(position), cached=True)[1])
@@ -146,7 +141,7 @@ class Source:
     def _judge(self, message: Message, error: KafkaError) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
-            self.ends[self._position(message)] = message.offset()
+            self.ends[self._position(message)] = int(message.offset() or 0)
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             self.outside.add(self._position(message))
         elif error.fatal():
