@@ -33,7 +33,6 @@ class _Kind:
         """1 for rows that changed since the last sweep."""
         self.gone: dict[int, tuple[str, int, int]] = {}
         """Rows evicted since the last sweep: {hash: (key, slot, count)}."""
-        self.ordered = True
 
 
 class ItemOwner:
@@ -49,6 +48,7 @@ class ItemOwner:
         ceilings = (config.items_per_partition, config.features_per_partition, SYSTEM_ROOM)
         self._kinds = tuple(_Kind(config, kind, room) for kind, room in zip(KINDS, ceilings, strict=True))
         self._expiry_ticks = config.item_expiry_s / 128.0
+        self._ordered = True
         self._touches = 0
         self._newest = np.float32(0.0)
 
@@ -64,13 +64,13 @@ class ItemOwner:
         3. the blocks are folded (a row that step 2 evicted again is skipped);
         4. rows that expired are evicted.
         """
+        self._order()
         codes = kinds_of(deltas.ids)
         self._note_time(deltas)
         for code, kind in enumerate(self._kinds):
             here = np.flatnonzero(codes == code)
             if not len(here):
                 continue
-            self._order(kind)
             rows = np.full(len(deltas.ids), -1, np.int64)
             rows[here] = kind.table.index.find_many(deltas.hashes[here])
             self._touch(kind, rows[here])
@@ -172,7 +172,7 @@ class ItemOwner:
         known = table.index.find(change.hash)
         if known >= 0:
             table.remove(known)
-        kind.ordered = False
+        self._ordered = False
         if change.blocks is None:
             return
         if not 0 <= change.slot < table.room:
@@ -189,17 +189,17 @@ class ItemOwner:
         kind.touch[slot] = np.frombuffer(touch, np.int64, 1)
         kind.tick[slot] = np.frombuffer(touch, np.float32, 1, offset=8)
 
-    def _order(self, kind: _Kind) -> None:
+    def _order(self) -> None:
         """Rebuild what follows from the loaded rows: the order of recency and the counters."""
-        if kind.ordered:
+        if self._ordered:
             return
-        for each in self._kinds:
-            each.ordered = True
-            slots = np.flatnonzero(each.table.keys)
-            each.recency.restore(slots[np.argsort(each.touch[slots])], each.table.counts)
+        self._ordered = True
+        for kind in self._kinds:
+            slots = np.flatnonzero(kind.table.keys)
+            kind.recency.restore(slots[np.argsort(kind.touch[slots])], kind.table.counts)
             if len(slots):
-                self._touches = max(self._touches, int(each.touch[slots].max()) + 1)
-                self._newest = max(self._newest, each.tick[slots].max())
+                self._touches = max(self._touches, int(kind.touch[slots].max()) + 1)
+                self._newest = max(self._newest, kind.tick[slots].max())
 
     def rows(self) -> Iterator[RowChange]:
         """Every row, by kind and slot."""

@@ -139,9 +139,9 @@ class World:
         batch = event_batch(shard.learner, number, self.offsets[number], events)
         deltas = shard.learner.learn(batch, shard.batch)
         rows: dict[bytes, dict[str, bytes]] = {}
-        for user in shard.learner.evicted_users():
-            self.users[number].pop(user, None)
-            for key in [k for k in self.seen[number] if k[0] == user]:
+        for gone in shard.learner.evicted_users():
+            self.users[number].pop(gone.user, None)
+            for key in [k for k in self.seen[number] if k[0] == gone.user]:
                 del self.seen[number][key]
         users = shard.learner.users
         for event in events:
@@ -152,9 +152,7 @@ class World:
                 self.users[number][user] = rows[user]
                 self.seen[number].update({(user, c): h for c, h in users.seen_changes(slot)})
         self.seals.append(
-            Seal(
-                number, shard.epoch, shard.batch, self.offsets[number], events, list(shard.clock), deltas, rows
-            )
+            Seal(number, shard.epoch, shard.batch, self.offsets[number], events, list(shard.clock), deltas, rows)
         )
         for partition, part in deltas.items():
             self.partitions[partition].log.append((number, shard.epoch, shard.batch, part))

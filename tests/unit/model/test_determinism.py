@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from services.model.config import ModelConfig
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
+from services.model.rows import RowChange
 from services.model.table import KINDS
 from tests.unit.model.simulation import Event, World, bits, event_batch
 
@@ -30,7 +33,7 @@ SMALL = ModelConfig(
     max_seen=600,
     max_neighbours=5,
 )
-CROWDED = ModelConfig(**{**SMALL.to_record(), "halflives_s": SMALL.halflives_s, "max_items": 14, "max_users": 4})
+CROWDED = replace(SMALL, max_items=14, max_users=4)
 
 events = st.builds(
     Event,
@@ -67,7 +70,7 @@ def play(config: ModelConfig, script: list[tuple[object, ...]]) -> World:
 
 def rows_of(learner: Learner) -> dict[tuple[str, str], dict[str, bytes]]:
     """Every row of a replica: {(kind, key): blocks}."""
-    out = {}
+    out: dict[tuple[str, str], dict[str, bytes]] = {}
     tables = (learner.replica.items, learner.replica.features, learner.replica.system)
     for kind, table in zip(KINDS, tables, strict=True):
         for start, end in table.segments():
@@ -131,8 +134,8 @@ def test_rebuild_reproduces_every_delta(config: ModelConfig, script: list[tuple[
                 learner.users.load_seen(user, chunk, hashes)
         again = learner.learn(event_batch(learner, seal.shard, seal.start, seal.events), seal.batch)
         assert {p: bits(d) for p, d in again.items()} == {p: bits(d) for p, d in seal.deltas.items()}
-        for user in learner.evicted_users():
-            users[seal.shard].pop(user, None)
+        for gone in learner.evicted_users():
+            users[seal.shard].pop(gone.user, None)
         for user, row in seal.users.items():
             slot = learner.users.find(user)
             assert learner.users.dump(slot) == row
@@ -146,7 +149,7 @@ def test_owner_is_a_function_of_the_log(script: list[tuple[object, ...]], groups
     world = play(CROWDED, script)
     for p, part in enumerate(world.partitions):
         straight, interrupted = ItemOwner(CROWDED, p), ItemOwner(CROWDED, p)
-        state: dict[int, object] = {}
+        state: dict[int, RowChange] = {}
         shuffle = np.random.default_rng(order)
         at = 0
         while at < len(part.log):
@@ -158,9 +161,9 @@ def test_owner_is_a_function_of_the_log(script: list[tuple[object, ...]], groups
             for change in interrupted.sweep():
                 state[change.hash] = change
             interrupted = ItemOwner(CROWDED, p)
-            changes = [c for c in state.values() if c.blocks is not None]  # type: ignore[attr-defined]  # a RowChange
+            changes = [c for c in state.values() if c.blocks is not None]
             for i in shuffle.permutation(len(changes)):
-                interrupted.load(changes[i])  # type: ignore[arg-type]  # a RowChange
+                interrupted.load(changes[i])
         assert list(straight.rows()) == list(interrupted.rows())
 
 
