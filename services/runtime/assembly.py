@@ -13,8 +13,9 @@ from services.runtime.checkpoint import CheckpointStore
 from services.runtime.client import consumer_config, make_admin, member_config, producer_config, transactional_config
 from services.runtime.deadletters import DeadLetters
 from services.runtime.health import Watch
+from services.runtime.lifecycle import Keeper, Reading
 from services.runtime.log import Log, logger
-from services.runtime.loop import Keeper, Loop, Parts
+from services.runtime.loop import Loop, Parts
 from services.runtime.membership import Membership
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Processor
@@ -68,19 +69,21 @@ def build(
     def member(loop: Loop) -> Membership:
         late.loop = loop
         late.members = Membership(
-            member_config(settings, group, replica.instance), prefix + processor.inputs.leading, prefix, loop, log
+            member_config(settings, group, replica.instance), prefix + processor.inputs.leading, prefix, loop.life, log
         )
         return late.members
 
     parts = Parts(
         member=member,
-        source=Source(consumer_config(settings, group), prefix, log),
-        restorer=Restorer(processor, reader, (store, late.limits) if store else None, metrics, log),
-        writer=writer,
+        reading=Reading(
+            Source(consumer_config(settings, group), prefix, log),
+            Restorer(processor, reader, (store, late.limits) if store else None, metrics, log),
+            writer,
+            CheckpointKeeper(processor, store, late.limits, metrics, settings) if store else Keeper(),
+        ),
         dead_letters=DeadLetters(processor.name, prefix, settings.dead_letter_limit),
         metrics=metrics,
         watch=Watch(processor.name, metrics, settings.stall_after_s),
-        keeper=CheckpointKeeper(processor, store, late.limits, metrics, settings) if store else Keeper(),
         log=log,
     )
     return Loop(processor, settings, parts, lambda: replica.next_epoch(clock_ms), clock_ms)
@@ -98,14 +101,13 @@ class CheckpointKeeper(Keeper):
         self._limits = limits
         self._metrics = metrics
         self._interval_s = settings.checkpoint_interval_s
-        self._budget_s = settings.revoke_budget_ms / 1000
         self._due_at: dict[int, float] = {}
 
     def due(self, task: Task) -> bool:
         """Whether the interval has passed since the task ran first, or since its last checkpoint."""
         return time.monotonic() >= self._due_at.setdefault(task.partition, time.monotonic() + self._interval_s)
 
-    def keep(self, task: Task) -> None:
+    def keep(self, task: Task, budget_s: float) -> None:
         """Write the checkpoint. Its offsets are the ends of the logs now: all that was written is committed."""
         self._due_at[task.partition] = time.monotonic() + self._interval_s
         began = time.monotonic()
@@ -114,7 +116,7 @@ class CheckpointKeeper(Keeper):
             offsets = {
                 topic: task.next[topic]
                 if topic == inputs.leading
-                else self._limits((topic, task.partition), self._budget_s)[1]
+                else self._limits((topic, task.partition), budget_s)[1]
                 for topic in inputs.state
             }
         except KafkaException:
@@ -123,7 +125,7 @@ class CheckpointKeeper(Keeper):
         records = self._processor.dump(task.partition)
         if records is None:
             return
-        left_s = self._budget_s - (time.monotonic() - began)
+        left_s = budget_s - (time.monotonic() - began)
         saved = self._store.save(task.partition, offsets, records, left_s)
         self._metrics.add("checkpoints_total" if saved else "checkpoint_failures_total")
 
@@ -159,9 +161,7 @@ def _writer(settings: RuntimeSettings, transactional_id: str, metrics: Metrics, 
             failed.append(error)
 
     # The client calls back for failed messages only, so that a record costs no Python call.
-    producer = Producer(
-        {**producer_config(settings), "on_delivery": delivered, "delivery.report.only.error": True}
-    )
+    producer = Producer({**producer_config(settings), "on_delivery": delivered, "delivery.report.only.error": True})
     return AtLeastOnce(Sending(producer, prefix, metrics, log, late.check), late, failed)
 
 

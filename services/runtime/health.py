@@ -18,6 +18,7 @@ from services.runtime.tasks import Position, Tasks, TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from services.runtime.log import Log
     from services.runtime.restore import Restorer
     from services.runtime.source import Source
 
@@ -36,6 +37,7 @@ class Watch:
         self._stalled: list[str] = []
         self.ready = False
         self.waiting_for = "the group's first assignment"
+        self.lag = 0
 
     def beat(self) -> None:
         """The loop turns."""
@@ -60,13 +62,15 @@ class Watch:
     def look(self, tasks: Tasks, source: Source, restorer: Restorer, *, joined: bool) -> None:
         """Take stock, on the loop's thread: lag, readiness, what does not move."""
         now = time.monotonic()
-        stalled = []
+        stalled: list[str] = []
+        total = 0
         self._metrics.clear("lag")
         self._metrics.clear("position")
         for task in tasks.having(TaskState.RUNNING):
             for topic, position in task.next.items():
                 place = topic, task.partition
                 lag = 0 if place in source.ends else max(0, source.high(place) - position)
+                total += lag
                 labels = ("topic", topic), ("partition", str(task.partition))
                 self._metrics.set("lag", lag, labels)
                 self._metrics.set("position", position, labels)
@@ -81,6 +85,7 @@ class Watch:
         for state in TaskState:
             self._metrics.set("tasks", len(tasks.having(state)), (("state", state.value),))
         self._stalled = stalled
+        self.lag = total
         self.ready = joined and restorer.tables_read and tasks.all_running()
         self.waiting_for = "" if self.ready else self._why(tasks, restorer, joined=joined)
         self._metrics.set("ready", int(self.ready))
@@ -103,14 +108,53 @@ class Watch:
         return f"partitions {waiting} ({restorer.remaining()} records to read)"
 
 
+class Summary:
+    """One log line per interval in place of a line per step."""
+
+    def __init__(self, metrics: Metrics, interval_s: float) -> None:
+        """`interval_s`: 0 writes none."""
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._at = time.monotonic()
+        self._before = self._counts()
+
+    def say(self, log: Log, watch: Watch) -> None:
+        """Write the line if it is time."""
+        passed = time.monotonic() - self._at
+        if not self._interval_s or passed < self._interval_s:
+            return
+        now = self._counts()
+        log.info(
+            "loop.summary",
+            seconds=round(passed),
+            **{name: round(now[name] - self._before[name]) for name in now},
+            lag=round(watch.lag),
+            ready=watch.ready,
+        )
+        self._at, self._before = time.monotonic(), now
+
+    def _counts(self) -> dict[str, float]:
+        count = self._metrics.counter
+        return {
+            "records_in": count("records_in_total"),
+            "records_out": count("records_out_total"),
+            "steps": count("steps_total"),
+            "dead_letters": count("dead_letters_total"),
+        }
+
+
 class HealthServer:
     """/healthz, /readyz and /metrics on one port."""
 
-    def __init__(self, host: str, port: int, watches: Sequence[Watch], metrics: Sequence[Metrics]) -> None:
+    def __init__(self, host: str, port: int) -> None:
         """Bind at once (port 0 takes a free one); raises OSError when the port is taken."""
+        self._watches: list[Watch] = []
+        self._metrics: list[Metrics] = []
         registry = CollectorRegistry()
-        registry.register(Collector(metrics))
-        handler = _handler(watches, lambda: generate_latest(registry))
+        registry.register(Collector(self._metrics))
+        self.waiting_for = "Kafka"
+        """Why the service is not ready while it has no loop yet."""
+        handler = _handler(self._watches, self._not_yet, lambda: generate_latest(registry))
         self._server = ThreadingHTTPServer((host, port), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
@@ -119,6 +163,14 @@ class HealthServer:
     def port(self) -> int:
         """The port it listens on."""
         return int(self._server.server_address[1])
+
+    def watch(self, watches: Sequence[Watch], metrics: Sequence[Metrics]) -> None:
+        """From now on, report these loops."""
+        self._watches.extend(watches)
+        self._metrics.extend(metrics)
+
+    def _not_yet(self) -> dict[str, str]:
+        return {} if self._watches else {"service": self.waiting_for}
 
     def start(self) -> None:
         """Serve on a thread of its own."""
@@ -130,14 +182,16 @@ class HealthServer:
         self._server.server_close()
 
 
-def _handler(watches: Sequence[Watch], exposition: Callable[[], bytes]) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    watches: Sequence[Watch], not_yet: Callable[[], dict[str, str]], exposition: Callable[[], bytes]
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/healthz":
                 problems = [problem for watch in watches for problem in watch.problems()]
                 self._answer(503 if problems else 200, {"healthy": not problems, "problems": problems})
             elif self.path == "/readyz":
-                waiting = {watch.name: watch.waiting_for for watch in watches if not watch.ready}
+                waiting = {**not_yet(), **{watch.name: watch.waiting_for for watch in watches if not watch.ready}}
                 self._answer(503 if waiting else 200, {"ready": not waiting, "waiting": waiting})
             elif self.path == "/metrics":
                 self._send(200, CONTENT_TYPE_LATEST, exposition())

@@ -11,57 +11,35 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
-
 from services.runtime.deadletters import DeadLetters
-from services.runtime.errors import AbortedError, PositionError, StopBudgetError
-from services.runtime.health import Watch
-from services.runtime.log import Log, Throttle
+from services.runtime.errors import AbortedError, StopBudgetError
+from services.runtime.health import Summary, Watch
+from services.runtime.lifecycle import Lifecycle, Reading
+from services.runtime.log import Log
 from services.runtime.membership import Membership
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Batch, Outputs, Processor, Slice
-from services.runtime.restore import Restorer
 from services.runtime.settings import RuntimeSettings
-from services.runtime.source import Grouped, Source
+from services.runtime.source import Grouped
 from services.runtime.stepping import Turn
-from services.runtime.tasks import Task, Tasks, TaskState
-from services.runtime.writer import AtLeastOnce, Writer
+from services.runtime.tasks import TaskState
 
 _IDLE_S = 0.1
 """Longest wait for input: how late a stop, a rebalance or a table record may be noticed when idle."""
 _RESTORE_WAIT_S = 0.02
-_LIMITS_TIMEOUT_S = 2.0
-_PAST_END_PATIENCE_S = 30.0
-"""A position past the end may be a new partition leader that has not caught up yet; after this long it is not."""
 _HOUSE_S = 1.0
 
 
 @dataclass(slots=True)
 class Parts:
-    """What a loop is put together from; `service.build` makes it."""
+    """What a loop is put together from; `assembly.build` makes it."""
 
     member: Callable[[Loop], Membership]
-    source: Source
-    restorer: Restorer
-    writer: Writer
+    reading: Reading
     dead_letters: DeadLetters
     metrics: Metrics
     watch: Watch
-    keeper: Keeper
     log: Log
-
-
-class Keeper:
-    """Writes checkpoints when they are due. The default keeps none."""
-
-    def due(self, task: Task) -> bool:
-        """Whether a periodic checkpoint of this task is due."""
-        del task
-        return False
-
-    def keep(self, task: Task) -> None:
-        """Write a checkpoint of a running task; everything it has processed is committed."""
-        del task
 
 
 class Loop:
@@ -81,24 +59,28 @@ class Loop:
         self.metrics = parts.metrics
         self.watch = parts.watch
         self.log = parts.log
-        inputs = processor.inputs
-        self.tasks = Tasks((inputs.leading, *inputs.followers))
+        self.life = Lifecycle(
+            processor,
+            parts.reading,
+            parts.watch,
+            parts.metrics,
+            parts.log,
+            settings.revoke_budget_ms / 1000,
+            self.check_stop,
+        )
+        self.tasks = self.life.tasks
         self.epoch = 0
         self._next_epoch = next_epoch
         self._clock_ms = clock_ms
-        self._source = parts.source
-        self._restorer = parts.restorer
-        self._writer = parts.writer
+        self._source = parts.reading.source
+        self._restorer = parts.reading.restorer
+        self._writer = parts.reading.writer
         self._dead_letters = parts.dead_letters
-        self._keeper = parts.keeper
-        self._member = parts.member(self)
+        self._member = self.life.member = parts.member(self)
         self._stop = threading.Event()
         self._stop_by = float("inf")
-        self._resume: dict[int, int | None] = {}
-        self._past_end: dict[int, float] = {}
-        self._throttle = Throttle()
         self._house_at = 0.0
-        self._summary_at = 0.0
+        self._summary = Summary(self.metrics, settings.summary_interval_s)
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -136,176 +118,26 @@ class Loop:
         self.watch.beat()
         began = time.perf_counter()
         self._member.poll()
-        self._advance()
+        self.life.advance()
         began = self._spent("other", began)
         self._restorer.pump(_RESTORE_WAIT_S if self._restorer.busy else 0)
         began = self._spent("load", began)
         grouped = self._collect()
         self._spent("poll", began)
         try:
-            if self._source.outside:
-                self._reposition()
             self._step(grouped)
         except AbortedError:
-            self.metrics.add("aborts_total")
             self._incarnate()
+        if self.settings.validate_invariants:
+            self.tasks.validate()
         self._keep_house()
 
     def _incarnate(self) -> None:
-        """Begin anew with empty state: the one path after a start and after every aborted transaction."""
         self.epoch = self._next_epoch()
         self.metrics.set("epoch", self.epoch)
+        self.metrics.add("incarnations_total")
         self.log.info("loop.incarnation", epoch=self.epoch)
-        self._source.unassign([(topic, task.partition) for task in self.tasks for topic in self.tasks.inputs])
-        self._resume.clear()
-        self.tasks.reset()
-        self.processor.start(self.epoch)
-        while True:
-            try:
-                return self._restorer.begin()
-            except KafkaException as failure:
-                self._wait("reading tables", failure)
-
-    # --- rebalance (called inside the membership's poll and close) ----------------------------------------------
-
-    def assigned(self, partitions: list[int]) -> None:
-        """New partitions: their tasks begin in the turns that follow."""
-        self.metrics.add("assigns_total", len(partitions))
-        self.log.info("group.assigned", partitions=partitions)
-        for partition in partitions:
-            self.tasks.add(partition)
-
-    def revoked(self, partitions: list[int]) -> None:
-        """Give partitions up: commit what is left, keep a checkpoint, close."""
-        self.metrics.add("revokes_total", len(partitions))
-        began = time.monotonic()
-        self._writer.settle()
-        for partition in partitions:
-            task = self.tasks.get(partition)
-            spent_ms = (time.monotonic() - began) * 1000
-            if task is not None and task.state is TaskState.RUNNING and spent_ms < self.settings.revoke_budget_ms:
-                self._keeper.keep(task)
-            self._close(partition)
-        self.log.info("group.revoked", partitions=partitions, ms=round((time.monotonic() - began) * 1000))
-
-    def lost(self, partitions: list[int]) -> None:
-        """Partitions that somebody else owns already: nothing is committed for them."""
-        self.metrics.add("lost_total", len(partitions))
-        self.log.warning("group.lost", partitions=partitions)
-        if isinstance(self._writer, AtLeastOnce):
-            self._writer.forget(partitions)
-        for partition in partitions:
-            self._close(partition)
-
-    def _close(self, partition: int) -> None:
-        task = self.tasks.get(partition)
-        if task is None:
-            return
-        opened = task.state is not TaskState.ASSIGNED
-        self._restorer.drop(partition)
-        self._source.unassign([(topic, partition) for topic in self.tasks.inputs])
-        self._resume.pop(partition, None)
-        self._past_end.pop(partition, None)
-        self.tasks.close(partition)
-        if opened:
-            self.processor.close(partition)
-
-    # --- bringing tasks forward ---------------------------------------------------------------------------------
-
-    def _advance(self) -> None:
-        """Open what is assigned, run what is restored."""
-        fresh = self.tasks.having(TaskState.ASSIGNED)
-        if fresh:
-            self._open(fresh)
-        if not self._restorer.tables_read:
-            return
-        for task in self.tasks.having(TaskState.RESTORING):
-            if self._restorer.finished(task):
-                self._run(task)
-
-    def _open(self, fresh: list[Task]) -> None:
-        found = self._member.committed([(topic, task.partition) for task in fresh for topic in task.inputs])
-        if found is None:
-            return
-        for task in fresh:
-            task.committed = {topic: found[topic, task.partition] for topic in task.inputs}
-            self.processor.open(task.partition)
-            task.move(TaskState.RESTORING)
-            try:
-                self._restorer.open(task)
-            except KafkaException as failure:
-                # Without the ends of its logs nothing is begun; the next turn tries again.
-                task.move(TaskState.ASSIGNED)
-                self.processor.close(task.partition)
-                self._wait("restoring", failure)
-                return
-
-    def _run(self, task: Task) -> None:
-        """State is complete: read the inputs from where it says, or from the committed positions."""
-        if task.partition not in self._resume:
-            self._resume[task.partition] = self.processor.restored(task.partition)
-        try:
-            positions = self._positions(task, self._resume[task.partition])
-        except KafkaException as failure:
-            return self._wait("finding positions", failure)
-        if positions is None:
-            return None
-        task.move(TaskState.RUNNING)
-        task.next.update(positions)
-        self._resume.pop(task.partition)
-        self._source.assign({(topic, task.partition): position for topic, position in positions.items()})
-        self.watch.moved_all((topic, task.partition) for topic in positions)
-        self.log.info("task.running", partition=task.partition, positions=positions, epoch=self.epoch)
-        return None
-
-    def _positions(self, task: Task, resume: int | None) -> dict[str, int] | None:
-        positions: dict[str, int] = {}
-        for topic in task.inputs:
-            wanted = (task.committed or {}).get(topic, -1)
-            if resume is not None and topic == self.processor.inputs.leading:
-                wanted = resume
-            low, high = self._member.limits((topic, task.partition), _LIMITS_TIMEOUT_S)
-            if wanted > high:
-                self._past(task, topic, wanted, high)
-                return None
-            if 0 <= wanted < low:
-                self._say_lost(topic, task.partition, wanted, low)
-            positions[topic] = max(wanted, low)
-        self._past_end.pop(task.partition, None)
-        return positions
-
-    def _past(self, task: Task, topic: str, wanted: int, high: int) -> None:
-        since = self._past_end.setdefault(task.partition, time.monotonic())
-        if time.monotonic() - since > _PAST_END_PATIENCE_S:
-            raise PositionError(
-                f"{topic}/{task.partition}: the committed position {wanted} is past the end of the topic ({high}): the "
-                "topic was made anew or lost records. Stop the service, reset the group with `streamrec broker tool "
-                "kafka-consumer-groups --reset-offsets`, and delete the state topics if they describe the old topic."
-            )
-
-    def _say_lost(self, topic: str, partition: int, wanted: int, low: int) -> None:
-        self.metrics.add("repositions_total", 1, (("topic", topic),))
-        self.log.error(
-            "input.lost_to_retention",
-            topic=topic,
-            partition=partition,
-            position=wanted,
-            log_start=low,
-            records=low - wanted,
-            consequence="these records were deleted before they were processed; going on at the start of the log",
-        )
-
-    def _reposition(self) -> None:
-        """Retention overtook a running task: say so, and go on at the start of the log."""
-        for topic, partition in list(self._source.outside):
-            task = self.tasks.get(partition)
-            self._source.unassign([(topic, partition)])
-            if task is None or task.state is not TaskState.RUNNING:
-                continue
-            low, _ = self._member.limits((topic, partition), _LIMITS_TIMEOUT_S)
-            self._say_lost(topic, partition, task.next[topic], low)
-            task.next[topic] = max(low, task.next[topic])
-            self._source.assign({(topic, partition): task.next[topic]})
+        self.life.begin(self.epoch)
 
     # --- one step -----------------------------------------------------------------------------------------------
 
@@ -313,7 +145,8 @@ class Loop:
         settings = self.settings
         if self._restorer.busy or not self.tasks.all_running():
             # Others wait for a restore: take what is there, and come back.
-            return self._source.drain(settings.batch_max_records)
+            wait_s = 0 if self._restorer.busy else _RESTORE_WAIT_S
+            return self._source.drain(settings.batch_max_records, wait_s)
         idle_s = _IDLE_S
         wake = self.processor.wake_at()
         if wake is not None:
@@ -407,17 +240,10 @@ class Loop:
             return
         self._house_at = now + _HOUSE_S
         self.watch.look(self.tasks, self._source, self._restorer, joined=self._member.joined)
-        for task in self.tasks.having(TaskState.RUNNING):
-            if self._keeper.due(task):
-                began = time.perf_counter()
-                self._keeper.keep(task)
-                self._spent("checkpoint", began)
-                break
-
-    def _wait(self, doing: str, failure: KafkaException) -> None:
-        self.check_stop()
-        if self._throttle.due(doing):
-            self.log.warning("kafka.wait", doing=doing, error=failure.args[0].str())
+        self._summary.say(self.log, self.watch)
+        began = time.perf_counter()
+        self.life.keep_one()
+        self._spent("checkpoint", began)
 
     def _spent(self, part: str, began: float) -> float:
         now = time.perf_counter()

@@ -14,6 +14,7 @@ PREFIX = "streamrec_"
 CounterName = Literal[
     "aborts_total",
     "backpressure_waits_total",
+    "bad_table_records_total",
     "checkpoints_total",
     "checkpoint_failures_total",
     "dead_letters_total",
@@ -23,6 +24,7 @@ CounterName = Literal[
     "repositions_total",
     "revokes_total",
     "assigns_total",
+    "incarnations_total",
     "lost_total",
     "seconds_total",
     "steps_total",
@@ -53,8 +55,9 @@ ObservationName = Literal[
 """Histograms; a processor feeds them with `Outputs.observe`."""
 
 DOCS: dict[str, str] = {
-    "aborts_total": "Transactions aborted; each begins a new incarnation that reads its state anew.",
+    "aborts_total": "Transactions aborted; a step is tried once more, then a new incarnation begins.",
     "backpressure_waits_total": "Waits for a full producer queue; input is not read meanwhile.",
+    "bad_table_records_total": "Table records that could not be decoded; the owner of partition 0 dead-letters them.",
     "checkpoints_total": "Local checkpoints written.",
     "checkpoint_failures_total": "Local checkpoints that could not be written (disk full, out of time).",
     "dead_letters_total": "Records sent to dead-letters.",
@@ -64,6 +67,7 @@ DOCS: dict[str, str] = {
     "repositions_total": "Inputs whose position was below the start of the log: records were lost to retention.",
     "revokes_total": "Partitions revoked by the group.",
     "assigns_total": "Partitions assigned by the group.",
+    "incarnations_total": "Times that everything was read anew: at the start and after aborts.",
     "lost_total": "Partitions lost (taken away without asking).",
     "seconds_total": "The loop's time by part: poll, load, decode, step, produce_commit, checkpoint, other.",
     "steps_total": "Steps committed.",

@@ -25,6 +25,7 @@ Limits = Callable[[Position, float], tuple[int, int]]
 
 _CHUNK = 5_000
 """Records loaded between two polls of the group: some tens of milliseconds."""
+_BAD_KEPT = 10_000
 _METADATA_TIMEOUT_S = 5.0
 
 
@@ -169,9 +170,24 @@ class Restorer:
                     f"{item.topic}/{item.partition}@{item.offset}: our own state cannot be read ({item.exception}: "
                     f"{item.why}). Run the build that wrote it; or, to begin anew, delete and create the topic."
                 )
-            self.bad.extend(bad)
+            self._note_bad(bad)
             self._give(slice_)
             progress.position = slice_.end
+
+    def _note_bad(self, bad: list[Bad]) -> None:
+        if not bad:
+            return
+        self._metrics.add("bad_table_records_total", len(bad), (("topic", bad[0].topic),))
+        self._log.warning(
+            "table.bad_records",
+            topic=bad[0].topic,
+            partition=bad[0].partition,
+            records=len(bad),
+            first=bad[0].offset,
+            why=bad[0].why,
+        )
+        # What cannot be reported yet (partition 0 is somebody else's) must not grow without bound.
+        self.bad = (self.bad + bad)[-_BAD_KEPT:]
 
     def _give(self, slice_: Slice) -> None:
         self._processor.load(slice_)
@@ -235,4 +251,3 @@ class Restorer:
             self._source.unassign([position])
             (self._state.get(position) or self._tables[position]).position = 0
             self._source.assign({position: OFFSET_BEGINNING})
-

@@ -74,14 +74,16 @@ class _Service:
             self._settings.state_dir, self._settings.topic_prefix + self._name, self._settings.instance
         )
         self._log = self._log.bind(instance=replica.instance)
+        server = self._listen()
         try:
-            self._say_start()
+            self._say_start(server.port)
             if not admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
                 return EXIT_OK
             processors = self._make(self._settings, replica.instance)
             self._check_topics(processors)
             loops = [build(processor, self._settings, replica) for processor in processors]
-            return self._serve(loops)
+            server.watch([loop.watch for loop in loops], [loop.metrics for loop in loops])
+            return self._drive(loops)
         except (admin.TopicsError, admin.BrokerUnavailableError, FatalError) as error:
             self._log.error("service.refused", reason=str(error))
             return EXIT_FAILED
@@ -89,34 +91,32 @@ class _Service:
             self._log.error("service.refused", reason=failure.args[0].str())
             return EXIT_FAILED
         finally:
+            server.stop()
             replica.release()
 
-    def _serve(self, loops: Sequence[Loop]) -> int:
-        settings = self._settings
+    def _listen(self) -> HealthServer:
+        host, port = self._settings.http_host, self._settings.http_port
         try:
-            server = HealthServer(
-                settings.http_host, settings.http_port, [loop.watch for loop in loops], [loop.metrics for loop in loops]
-            )
+            server = HealthServer(host, port)
         except OSError as error:
             raise SettingsError(
-                f"http_port: cannot listen on {settings.http_host}:{settings.http_port} ({error.strerror}). "
+                f"http_port: cannot listen on {host}:{port} ({error.strerror}). "
                 "Set STREAMREC_HTTP_PORT or --http-port; 0 takes a free one."
             ) from None
         server.start()
-        self._log.info("service.serving", http=f"{settings.http_host}:{server.port}")
+        return server
+
+    def _drive(self, loops: Sequence[Loop]) -> int:
         threads = [
             threading.Thread(target=self._guard, args=(loop,), name=loop.processor.name, daemon=True) for loop in loops
         ]
         for thread in threads:
             thread.start()
-        try:
-            while not self._stop.is_set() and all(thread.is_alive() for thread in threads):
-                self._stop.wait(_LOOK_S)
-            for loop in loops:
-                loop.stop()
-            return self._join(threads)
-        finally:
-            server.stop()
+        while not self._stop.is_set() and all(thread.is_alive() for thread in threads):
+            self._stop.wait(_LOOK_S)
+        for loop in loops:
+            loop.stop()
+        return self._join(threads)
 
     def _join(self, threads: Sequence[threading.Thread]) -> int:
         give_up = time.monotonic() + self._settings.stop_budget_ms / 1000
@@ -153,10 +153,11 @@ class _Service:
             names.update({inputs.leading, *inputs.followers, *inputs.tables, *inputs.state, DEAD_LETTERS})
         admin.require_topics(self._settings, sorted(names))
 
-    def _say_start(self) -> None:
+    def _say_start(self, port: int) -> None:
         settings = self._settings
         self._log.info(
             "service.start",
+            http=f"{settings.http_host}:{port}",
             bootstrap=settings.bootstrap_servers,
             delivery=settings.delivery,
             group_protocol=settings.group_protocol,

@@ -134,6 +134,8 @@ class RuntimeSettings(KafkaSettings):
     stall_after_s: int = setting(
         60, "Fail the health check when a lagging partition has not moved for this long.", unit="s", ge=1
     )
+    validate_invariants: bool = setting(False, "Check the runtime's invariants in every turn of the loop (tests do).")
+    summary_interval_s: int = setting(30, "Time between two summary lines in the log; 0 writes none.", unit="s", ge=0)
     http_host: str = setting("127.0.0.1", "Address of the health and metrics endpoints.")
     http_port: int = setting(
         0, "Port of /healthz, /readyz and /metrics; 0 takes a free one.", unit="port", ge=0, le=65535

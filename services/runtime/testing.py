@@ -79,8 +79,8 @@ class Logs:
             self.append(topic, key, value, place, headers, timestamp_ms)
             touched.add((topic, place))
         if self._gaps:
-            for place in touched:
-                self._ends[place] += 1
+            for position in touched:
+                self._ends[position] += 1
 
     def read(self, place: Position, start: int = 0, limit: int | None = None) -> list[Message]:
         """Records of a partition from an offset on."""

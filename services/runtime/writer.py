@@ -56,6 +56,9 @@ class Writer(Protocol):
     def settle(self) -> None:
         """Try again to commit what could not be committed at its time."""
 
+    def forget(self, partitions: Sequence[int]) -> None:
+        """The partitions are somebody else's: nothing may be committed for them any more."""
+
     def close(self) -> None:
         """Give up the producer."""
 
@@ -68,7 +71,7 @@ class Sending:
         self.log = log
         self.check = check
         """Raises when a clean stop has run out of time: asked in every loop that waits for a broker."""
-        self._metrics = metrics
+        self.metrics = metrics
         self._names: dict[str, str] = {}
         self._prefix = prefix
         self._throttle = Throttle()
@@ -104,7 +107,7 @@ class Sending:
                         produce(name, value, key, place)
                     record = next(records, None)
             except BufferError:
-                self._metrics.add("backpressure_waits_total")
+                self.metrics.add("backpressure_waits_total")
                 self.check()
                 self.producer.poll(_BUFFER_WAIT_S)
             except KafkaException as error:
@@ -141,29 +144,44 @@ class ExactlyOnce:
         self._call("init_transactions", lambda: self._producer.init_transactions(_CALL_TIMEOUT_S))
 
     def write(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
-        """One transaction: begin, produce, send positions, commit."""
-        try:
-            self._call("begin_transaction", self._producer.begin_transaction)
-            self._open = True
-            self._sending.send(outputs)
-            if offsets:
-                positions = self._sending.partitions(offsets)
-                self._call(
-                    "send_offsets",
-                    # Metadata is taken fresh for each try: the generation moves with every rebalance.
-                    lambda: self._producer.send_offsets_to_transaction(
-                        positions, self._members.metadata(), _CALL_TIMEOUT_S
-                    ),
-                )
-            self._call("commit_transaction", lambda: self._producer.commit_transaction(_CALL_TIMEOUT_S))
-            self._open = False
-        except AbortedError as error:
-            self._sending.log.warning("transaction.abort", reason=str(error))
-            self._call("abort_transaction", lambda: self._producer.abort_transaction(_ABORT_TIMEOUT_S))
-            self._open = False
-            raise
+        """One transaction: begin, produce, send positions, commit.
+
+        When it aborts, the same records and positions are tried once more. That is safe: nothing of the aborted
+        try can be seen, no rebalance was served in between, and the broker checks the group's generation again. It
+        saves a restore of everything when a broker restarts or a rebalance ends at the wrong moment.
+        """
+        for last in (False, True):
+            try:
+                return self._transact(outputs, offsets)
+            except AbortedError as error:
+                self._sending.log.warning("transaction.abort", reason=str(error), again=not last)
+                self._sending.metrics.add("aborts_total")
+                self._call("abort_transaction", lambda: self._producer.abort_transaction(_ABORT_TIMEOUT_S))
+                self._open = False
+                if last:
+                    raise
+        return None
+
+    def _transact(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
+        self._call("begin_transaction", self._producer.begin_transaction)
+        self._open = True
+        self._sending.send(outputs)
+        if offsets:
+            positions = self._sending.partitions(offsets)
+            self._call(
+                "send_offsets",
+                # Metadata is taken fresh for each try: the generation moves with every rebalance.
+                lambda: self._producer.send_offsets_to_transaction(
+                    positions, self._members.metadata(), _CALL_TIMEOUT_S
+                ),
+            )
+        self._call("commit_transaction", lambda: self._producer.commit_transaction(_CALL_TIMEOUT_S))
+        self._open = False
 
     def settle(self) -> None:
+        """Nothing is ever left over."""
+
+    def forget(self, partitions: Sequence[int]) -> None:
         """Nothing is ever left over."""
 
     def close(self) -> None:
@@ -182,6 +200,8 @@ class ExactlyOnce:
                 return call()
             except KafkaException as failure:
                 error = failure.args[0]
+                if error.fatal():
+                    raise fatal(doing, error) from failure
                 if error.retriable():
                     self._sending.waiting(doing, error)
                     time.sleep(_BACKOFF_S)
@@ -250,5 +270,3 @@ def fatal(doing: str, error: KafkaError) -> FatalError:
             "give every replica its own STREAMREC_INSTANCE."
         )
     return FatalError(f"{doing}: {error.str()} ({error.name()})")
-
-
