@@ -99,6 +99,8 @@ class LocalBroker:
         """
         if self.running():
             return self
+        # A broker that ended by itself still holds its folder and its guard.
+        self.kill()
         java = find_java()
         jars = classpath(self._progress)
         self.folder.open()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from services.broker.errors import JarsError
 from services.broker.version import KAFKA_VERSION
@@ -97,13 +98,19 @@ def _fetch_all(jars: list[LockedJar], folder: Path) -> None:
                 work.result()
     except OSError as error:  # requests' errors are OSErrors too
         raise JarsError(
-            f"cannot fetch Apache Kafka {KAFKA_VERSION} ({error}). The first start needs the network; "
+            f"cannot fetch Apache Kafka {KAFKA_VERSION}: {_reason(error)}. The first start needs the network; "
             f"later ones use {folder}. A Maven mirror can be named in jgo's configuration file."
         ) from error
     except RuntimeError as error:  # jgo's word for an artifact that no repository has
         raise JarsError(f"a Maven repository lacks a jar of Apache Kafka {KAFKA_VERSION}: {error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _reason(error: OSError) -> str:
+    """Who did not answer, rather than the four nested errors of the HTTP client."""
+    url = getattr(getattr(error, "request", None), "url", None)
+    return f"no connection to {urlsplit(url).hostname} ({type(error).__name__})" if url else str(error)
 
 
 def _fetch(context: Any, jar: LockedJar, folder: Path) -> None:

@@ -22,6 +22,7 @@ from services.runtime.settings import KafkaSettings, SettingsError
 app = typer.Typer(
     help=f"Run Apache Kafka {KAFKA_VERSION} on this machine, with nothing installed but Python.",
     no_args_is_help=False,
+    add_completion=False,
 )
 
 _PANEL = "Broker settings"

@@ -120,7 +120,8 @@ def test_restart_and_kill_keep_the_data(make: Make) -> None:
     own.restart()
     assert own.bootstrap_servers == address
     _transaction(address, "kept", [b"2"], "writer")
-    own.kill()
+    os.kill(own.pid, signal.SIGKILL)
+    own.wait()
     assert not own.running()
     own.start()
     assert own.bootstrap_servers == address
