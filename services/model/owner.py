@@ -110,9 +110,9 @@ class ItemOwner:
             slots[part] = [kind.recency.lowest_free() for _ in range(first, end)]
             kind.table.place(slots[part], hashes[part], keys[part])
             self._touch(kind, slots[part])
+            for hash_ in hashes[part].tolist():
+                kind.gone.pop(hash_, None)
             first = end
-        for hash_ in hashes.tolist():
-            kind.gone.pop(hash_, None)
         return slots
 
     def _evict(self, kind: _Kind, slot: int) -> None:

@@ -232,7 +232,7 @@ class World:
 
 def _last(changes: list[RowChange]) -> list[RowChange]:
     """The last change of every key, in log order."""
-    by_key = {}
+    by_key: dict[int, RowChange] = {}
     for change in changes:
         by_key.pop(change.hash, None)
         by_key[change.hash] = change

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.model.config import ModelConfig
@@ -34,6 +34,9 @@ SMALL = ModelConfig(
     max_neighbours=5,
 )
 CROWDED = replace(SMALL, max_items=14, max_users=4)
+
+FEW = settings(max_examples=max(20, settings.default.max_examples // 4))  # type: ignore[union-attr]  # there is a default
+"""An example plays a whole world."""
 
 events = st.builds(
     Event,
@@ -90,6 +93,7 @@ def owned(world: World) -> dict[str, dict[str, bytes]]:
 
 
 @pytest.mark.parametrize("config", [SMALL, CROWDED], ids=["roomy", "crowded"])
+@FEW
 @given(script=steps)
 def test_replicas_converge(config: ModelConfig, script: list[tuple[object, ...]]) -> None:
     """Once everything is folded and taken, every replica holds the owners' rows, bit for bit."""
@@ -105,6 +109,7 @@ def test_replicas_converge(config: ModelConfig, script: list[tuple[object, ...]]
 
 
 @pytest.mark.parametrize("config", [SMALL, CROWDED], ids=["roomy", "crowded"])
+@FEW
 @given(script=steps)
 def test_rebuild_reproduces_every_delta(config: ModelConfig, script: list[tuple[object, ...]]) -> None:
     """Events, clocks and the delta log are enough to compute every delta and user row again, bit for bit."""
@@ -143,6 +148,7 @@ def test_rebuild_reproduces_every_delta(config: ModelConfig, script: list[tuple[
             seen[seal.shard][user] = learner.users.seen_chunks(slot)
 
 
+@FEW
 @given(script=steps, groups=st.lists(st.integers(1, 4), min_size=1, max_size=30), order=st.integers(0, 99))
 def test_owner_is_a_function_of_the_log(script: list[tuple[object, ...]], groups: list[int], order: int) -> None:
     """Sweeps of any grouping, with a restart from the swept rows after any of them, change nothing."""
@@ -167,6 +173,7 @@ def test_owner_is_a_function_of_the_log(script: list[tuple[object, ...]], groups
         assert list(straight.rows()) == list(interrupted.rows())
 
 
+@FEW
 @given(batch=st.lists(events, min_size=1, max_size=20), warm=st.integers(0, 5))
 def test_one_shard_with_an_exchange_per_batch_is_local_learning(batch: list[Event], warm: int) -> None:
     """Exchanging after every event gives what learning the events in one local batch gives."""

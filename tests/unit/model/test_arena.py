@@ -1,0 +1,113 @@
+"""Arenas: the id index and the pools of lists, against a dict."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.model.arena import (
+    HashIndex,
+    list_append,
+    list_bytes,
+    list_clear,
+    list_pool,
+    lists_get,
+    lists_set,
+    pointers,
+    reserve,
+    size_classes,
+)
+
+keys = st.integers(1, 40).map(lambda k: k * 0x1_0000_0001)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["insert", "remove"]), keys, st.integers(0, 1000)), max_size=200))
+def test_index_is_a_dict(operations: list[tuple[str, int, int]]) -> None:
+    """The index finds what a dict would, after any insertions and removals."""
+    index, model = HashIndex(), dict[int, int]()
+    for what, key, slot in operations:
+        if what == "insert":
+            index.insert(np.array([key], np.uint64), np.array([slot], np.int64))
+            model[key] = slot
+        else:
+            assert index.remove(key) == (model.pop(key, None) is not None)
+    assert index.size == len(model)
+    for k in range(1, 41):
+        key = k * 0x1_0000_0001
+        assert index.find(key) == model.get(key, -1)
+
+
+def test_index_grows() -> None:
+    """A hundred thousand keys are found after many doublings, at a fill of at most 0.7."""
+    index = HashIndex()
+    wanted = np.random.default_rng(0).integers(1, 2**63, 100_000).astype(np.uint64)
+    for part in np.array_split(wanted, 100):
+        index.insert(part, np.arange(len(part)))
+    assert index.size <= 0.7 * len(index.keys)
+    assert (index.find_many(wanted) >= 0).all()
+    assert (index.find_many(wanted + np.uint64(1)) == -1).all()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["append", "clear", "set"]), st.integers(0, 4), st.integers(0, 12)), max_size=120
+    )
+)
+def test_lists_are_lists(operations: list[tuple[str, int, int]]) -> None:
+    """A pool of lists holds what lists of Python would, whatever moves between size classes."""
+    pool, model = list_pool(5, 12, np.uint32, 1), [list[int]() for _ in range(5)]
+    for what, row, value in operations:
+        if what == "clear":
+            list_clear(pool, row)
+            model[row] = []
+        elif what == "append" and len(model[row]) < 12:
+            pool.values[list_append(pool, row, value), 0] = value
+            model[row].append(value)
+        elif what == "set":
+            model[row] = list(range(value))
+            lists_set(pool, np.array([row]), np.array([0, value]), np.arange(value, dtype=np.uint32))
+            at = pool.where[row]
+            pool.values[at : at + value, 0] = model[row]
+    rows = np.arange(5)
+    ptr = pointers(pool.length)
+    out = np.zeros(int(ptr[-1]), np.uint32)
+    lists_get(pool, rows, ptr, out)
+    assert out.tolist() == [v for row in model for v in row]
+    for row in range(5):
+        at = pool.where[row]
+        assert pool.values[at : at + pool.length[row], 0].tolist() == model[row]
+
+
+def test_freed_places_are_used_again() -> None:
+    """Filling and emptying lists over and over takes no more memory than the first time."""
+    pool = list_pool(50, 20, np.uint64, 2)
+    sizes = []
+    for _ in range(5):
+        for row in range(50):
+            for value in range(1 + row % 20):
+                list_append(pool, row, value)
+        sizes.append(list_bytes(pool))
+        for row in range(50):
+            list_clear(pool, row)
+    assert len(set(sizes)) == 1
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 64, 4096])
+def test_size_classes_waste_little(limit: int) -> None:
+    """Classes end at the limit, and a list just past one class fills most of the next."""
+    sizes = size_classes(limit)
+    assert sizes[-1] == limit
+    assert all(b <= max(a + 1, 1.3 * a) for a, b in pairwise(sizes))
+
+
+def test_reserved_memory_is_zero_and_writable() -> None:
+    """A reserved array reads as zeros, takes values, and may be empty."""
+    array = reserve((1000, 1000), np.float32)
+    assert array[999, 999] == 0.0
+    array[999, 999] = 1.0
+    assert array.sum() == 1.0
+    assert reserve((0, 3), np.int8).shape == (0, 3)
