@@ -54,9 +54,18 @@ class Preferences:
         for name in categories:
             table[name] = table.get(name, 0.0) + share
         # Ties are kept in the order of arrival: the sort is stable.
-        kept = sorted(table.items(), key=_by_weight)[: self._size]
-        row["pc"] = [name for name, value in kept if value > _SMALLEST]
-        row["pw"] = [value for _, value in kept if value > _SMALLEST]
+        kept = sorted([entry for entry in table.items() if entry[1] > _SMALLEST], key=_by_weight)
+        if len(kept) > self._size:
+            kept = self._cut(kept, categories)
+        row["pc"] = [name for name, _ in kept]
+        row["pw"] = [value for _, value in kept]
+
+    def _cut(self, entries: list[tuple[int, float]], touched: Sequence[int]) -> list[tuple[int, float]]:
+        """The strongest entries. The touched ones go last: a new taste begins below every old one."""
+        excess = len(entries) - self._size
+        weakest = sorted(range(len(entries)), key=lambda place: (entries[place][0] in touched, -place))
+        out = set(weakest[:excess])
+        return [entry for place, entry in enumerate(entries) if place not in out]
 
     def _factor(self, elapsed_ms: int) -> float:
         return math.exp2(-elapsed_ms * self._per_ms) if elapsed_ms > 0 else 1.0
