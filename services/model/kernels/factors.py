@@ -133,7 +133,7 @@ def query_vector(  # noqa: PLR0913, PLR0917  (arrays of three owners, which shar
 
 
 @kernel
-def draw(f: Factors, bound: int, positive: int, seed: np.uint64, n: int, out: I64) -> int:
+def draw(keys: U64, bound: int, positive: int, seed: np.uint64, n: int, out: I64) -> int:
     """Draw up to n uniform negatives below `bound` into out[1:]; holes and the positive are skipped."""
     state = mix64(seed)
     m = 1
@@ -141,7 +141,7 @@ def draw(f: Factors, bound: int, positive: int, seed: np.uint64, n: int, out: I6
         state += np.uint64(0x9E3779B97F4A7C15)
         bits = mix64(state) >> np.uint64(32)
         row = np.int64((bits * np.uint64(bound)) >> np.uint64(32))
-        if f.keys[row] != np.uint64(0) and row != positive:
+        if keys[row] != np.uint64(0) and row != positive:
             out[m] = row
             m += 1
     return m
@@ -167,7 +167,7 @@ def factor_step(  # noqa: PLR0913, PLR0917  (arrays of three owners, which share
     for it, against the same negatives, which stay as they are.
     """
     width = f.q.shape[1]
-    m = draw(f, bound, positive, seed ^ step.salt, step.negatives, s.negatives)
+    m = draw(f.keys, bound, positive, seed ^ step.salt, step.negatives, s.negatives)
     s.negatives[0] = positive
     if m == 1:
         return
