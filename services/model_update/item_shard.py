@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from services.contracts.inner import item_deltas, sweeps
 from services.model.config import ModelConfig
+from services.model_update import decoders
 from services.model_update.owned import OwnedPartition
 from services.model_update.pace import SweepPace
-from services.runtime.processor import Batch, Decoder, Headers, Inputs, Outputs, Slice, slice_rows
+from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
 
 NAME = "item-shard"
 DELTAS = "item-deltas"
@@ -33,7 +32,7 @@ class ItemShard:
             sweep_min_ms: shortest time between two sweeps of a partition.
             sweep_bytes_per_s: bytes of rows published per second, over all partitions of this process.
         """
-        self.decoders: dict[str, Decoder] = {DELTAS: _deltas, ROWS: _row}
+        self.decoders: dict[str, Decoder] = {DELTAS: decoders.deltas, ROWS: decoders.item_row}
         self._config = config
         self._pace = SweepPace(sweep_min_ms, sweep_bytes_per_s)
         self.start(0)
@@ -118,18 +117,3 @@ class ItemShard:
         """Stop owning a partition."""
         self._owned.pop(partition, None)
         self._clean_wanted.discard(partition)
-
-
-def _deltas(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
-    if value is None:
-        return None
-    record = item_deltas.decode(value)
-    if record["kind"] not in ("deltas", "seal"):
-        raise ValueError(f"unknown kind of item-deltas record {record['kind']!r}")
-    return record
-
-
-def _row(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
-    if not key:
-        raise ValueError("the record has no key")
-    return sweeps.decode(key, value)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from services.contracts.inner import features, item_deltas, sweeps, user_state
+from services.contracts.inner import item_deltas, user_state
 from services.contracts.inner.item_deltas import DELTAS_KEY, SEAL_KEY
 from services.contracts.inner.item_state import Clock
 from services.contracts.inner.sweeps import SweepReader
 from services.contracts.topics import MAX_MESSAGE_BYTES
 from services.model.config import ModelConfig
+from services.model_update import decoders
 from services.model_update.learning import BatchLearner, Learned, Part
 from services.model_update.mismatch import check_layout
 from services.model_update.users import UserRows
 from services.model_update.wire import deltas_record, sweep_changes
-from services.runtime.processor import Batch, Decoder, Headers, Inputs, Outputs, Slice, slice_rows
+from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
 
 NAME = "user-shard"
 FEATURES = "features"
@@ -51,8 +51,10 @@ class UserShard:
             max_events: records of the largest learning batch.
         """
         self.decoders: dict[str, Decoder] = {
-            FEATURES: _feature, ITEM_ROWS: _item_row, USER_ROWS: _user_record,
-        }  # fmt: skip
+            FEATURES: decoders.feature,
+            ITEM_ROWS: decoders.item_row,
+            USER_ROWS: decoders.user_record,
+        }
         self._config = config
         self._model = config.to_record()
         self._shard = shard
@@ -170,40 +172,6 @@ def split(parts: Sequence[Part], max_events: int) -> Iterator[list[Part]]:
         taken += n - first
     if current:
         yield current
-
-
-def _feature(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
-    if value is None:
-        return None
-    record = features.decode(value)
-    kind = record["kind"]
-    if kind in ("event", "implied"):
-        missing = _EVENT_FIELDS - record.keys()
-        if missing:
-            raise ValueError(f"feature without {', '.join(sorted(missing))}")
-    elif kind not in ("erase", "batch"):
-        raise ValueError(f"unknown kind of feature {kind!r}")
-    return record
-
-
-_EVENT_FIELDS = frozenset(("user", "item", "ih", "id", "value", "t", "ts", "w", "ctx", "content", "pref"))
-
-
-def _item_row(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
-    return sweeps.decode(_keyed(key), value)
-
-
-def _user_record(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
-    if value is None:
-        return None
-    _, chunk = user_state.split_key(_keyed(key))
-    return user_state.decode_row(value) if chunk is None else user_state.decode_chunk(value)
-
-
-def _keyed(key: bytes | None) -> bytes:
-    if not key:
-        raise ValueError("the record has no key")
-    return key
 
 
 def _known(key: bytes | None) -> bytes:
