@@ -18,6 +18,11 @@ ANSWER_S = 10.0
 _PROBE_S = 3.0
 _BATCH = 10_000
 _POLL_S = 0.2
+_PAUSE_S = 0.1
+_LEADERLESS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+)  # fmt: skip
 READER_GROUP = "streamrec-cli"
 """librdkafka wants a group even where nothing is committed and no group is joined."""
 
@@ -66,7 +71,21 @@ def partition_count(client: Consumer, name: str) -> int:
 
 def watermarks(client: Consumer, name: str, partitions: list[int]) -> dict[int, tuple[int, int]]:
     """{partition: (first offset, next offset)} as a read_committed reader may see them."""
-    return {p: client.get_watermark_offsets(TopicPartition(name, p), timeout=ANSWER_S) for p in partitions}
+    return {each: _watermark(client, TopicPartition(name, each)) for each in partitions}
+
+
+def _watermark(client: Consumer, place: TopicPartition) -> tuple[int, int]:
+    over = deadline(ANSWER_S)
+    while True:
+        try:
+            low, high = client.get_watermark_offsets(place, timeout=ANSWER_S)
+        except KafkaException as error:
+            # A partition that was created a moment ago has its leader in a moment.
+            if error.args[0].code() not in _LEADERLESS or over():
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return low, high
 
 
 def read_to_end(

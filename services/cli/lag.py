@@ -102,18 +102,26 @@ def read(admin: AdminClient, settings: KafkaSettings) -> list[Line]:
         ]
         for processor, names in GROUPS.items()
     }
-    ends = _ends(admin, {place for each in places.values() for place in each})
     about = _members(admin, [group_of(settings, processor) for processor in GROUPS])
+    # Positions before ends: a position never seems to be behind an end that it has passed.
+    committed = {
+        processor: _committed(admin, group_of(settings, processor), wanted) for processor, wanted in places.items()
+    }
+    ends = _ends(admin, {place for each in places.values() for place in each})
     lines = []
     for processor, wanted in places.items():
-        group = group_of(settings, processor)
-        state, members = about.get(group, ("dead", 0))
-        committed = _committed(admin, group, wanted)
+        state, members = about.get(group_of(settings, processor), ("dead", 0))
         for place in wanted:
             key = (place.topic, place.partition)
-            topic = place.topic.removeprefix(settings.topic_prefix)
-            lines.append(Line(processor, state, members, topic, place.partition, committed.get(key), ends.get(key, 0)))
+            topic, position = place.topic.removeprefix(settings.topic_prefix), committed[processor].get(key)
+            lines.append(Line(processor, state, members, topic, place.partition, position, ends.get(key, 0)))
     return lines
+
+
+def running(settings: KafkaSettings) -> bool:
+    """Whether any replica of any service is a member of its group now."""
+    groups = [group_of(settings, processor) for processor in GROUPS]
+    return any(members for _, members in _members(make_admin(settings), groups).values())
 
 
 def group_of(settings: KafkaSettings, processor: str) -> str:

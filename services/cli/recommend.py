@@ -10,7 +10,7 @@ import typer
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from services.cli.errors import CliError
-from services.cli.kafka import ANSWER_S, deadline, ended, partition_count, poll_batch, read_to_end, reader
+from services.cli.kafka import deadline, ended, partition_count, poll_batch, read_to_end, reader, watermarks
 from services.cli.options import command
 from services.cli.send import send_one
 from services.cli.show import JsonOption, duration_ms, out, print_json, table, when
@@ -104,7 +104,7 @@ def _ask(
     codec = codec_for(LISTS, registry_of(settings), settings.topic_prefix)
     place = _partition(client, settings, request["user_id"], 0)
     # The answer is behind this offset, whenever the request arrives.
-    place.offset = client.get_watermark_offsets(place, timeout=ANSWER_S)[1]
+    place.offset = watermarks(client, place.topic, [place.partition])[place.partition][1]
     client.assign([place])
     send_one(settings, "recommendation-requests", request["user_id"], request)
     key, over = request["user_id"].encode(), deadline(wait_s)

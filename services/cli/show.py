@@ -42,7 +42,7 @@ def _finite(value: Any) -> Any:
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None, right: str = "") -> Table:
     """A plain table; the columns named in `right` (comma-separated) are numbers."""
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    numbers = set(right.split(","))
+    numbers = set(right.split(",")) - {""}
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
     for row in rows:

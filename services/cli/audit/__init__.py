@@ -1,0 +1,1 @@
+"""`streamrec audit`: proves from the topics that nothing was lost or repeated, or says where it was."""

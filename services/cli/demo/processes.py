@@ -1,0 +1,155 @@
+"""Services as child processes that end with the demo, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.broker import guard
+from services.broker.broker import free_port
+from services.cli.errors import CliError
+
+_STOP_S = 15.0
+_KILL_S = 5.0
+_ASK_S = 2.0
+_LOG_LINES = 5
+
+
+class Service:
+    """One service in a process group of its own, with a log file and a health endpoint."""
+
+    def __init__(self, name: str, package: str, environment: Mapping[str, str], folder: Path) -> None:
+        """Start it.
+
+        Args:
+            name: for messages and the log file.
+            package: `python -m package` runs it.
+            environment: settings, over those of this process.
+            folder: where the log file goes.
+        """
+        self.name = name
+        self.package = package
+        self.log_file = folder / f"{name}.log"
+        self.port = free_port()
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", package],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={
+                    **os.environ,
+                    **environment,
+                    "STREAMREC_HTTP_HOST": "127.0.0.1",
+                    "STREAMREC_HTTP_PORT": str(self.port),
+                },
+                # Ctrl-C reaches the demo only, which then ends the services in order.
+                start_new_session=True,
+            )
+        # Ends the service when this process dies without a chance to do so.
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__, str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def ready(self) -> bool:
+        """Whether it has its partitions and has read its state and tables.
+
+        Raises:
+            CliError: it has ended.
+        """
+        self.check()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=_ASK_S) as answer:
+                return bool(json.load(answer)["ready"])
+        except (urllib.error.URLError, OSError, ValueError):
+            return False
+
+    def check(self) -> None:
+        """Raise CliError when the service has ended by itself."""
+        code = self._process.poll()
+        if code is not None:
+            raise CliError(f"{self.name} ended with code {code}: {self.last_lines()} (see {self.log_file})")
+
+    def last_lines(self) -> str:
+        """The end of its log, on one line."""
+        lines = self.log_file.read_text("utf-8", errors="replace").splitlines()
+        return " | ".join(line.strip() for line in lines[-_LOG_LINES:] if line.strip()) or "it said nothing"
+
+    def end(self) -> None:
+        """Ask it to stop (SIGTERM); `finish` waits."""
+        self._signal(signal.SIGTERM)
+
+    def finish(self, seconds: float = _STOP_S) -> int | None:
+        """Wait for its end, kill its process group after the time: the exit code, None when it had to be killed."""
+        code: int | None = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(seconds)
+        if code is None:
+            self._signal(signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILL_S)
+        with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired, ValueError):
+            self._guard.communicate(b"\n", timeout=_KILL_S)
+        return code
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+class Fleet:
+    """The services of one demo."""
+
+    def __init__(self) -> None:
+        self.services: list[Service] = []
+
+    def start(self, name: str, package: str, environment: Mapping[str, str], folder: Path) -> None:
+        """Start one more."""
+        self.services.append(Service(name, package, environment, folder))
+
+    def wait_ready(self, seconds: float) -> None:
+        """Wait until all are ready.
+
+        Raises:
+            CliError: one ended, or the time is over.
+        """
+        end = time.monotonic() + seconds
+        while not all(each.ready() for each in self.services):
+            self.check()
+            if time.monotonic() > end:
+                late = [each for each in self.services if not each.ready()] or self.services
+                where = f"{late[0].last_lines()} (see {late[0].log_file})"
+                raise CliError(f"{late[0].name} is not ready after {seconds:.0f} s: {where}")
+            time.sleep(0.1)
+
+    def check(self) -> None:
+        """Raise CliError when one has ended by itself."""
+        for each in self.services:
+            each.check()
+
+    def stop(self) -> dict[str, int | None]:
+        """End all, downstream last: {name: exit code, None for one that had to be killed}."""
+        for each in self.services:
+            each.end()
+        over = time.monotonic() + _STOP_S
+        codes = {each.name: each.finish(max(0.1, over - time.monotonic())) for each in self.services}
+        self.services.clear()
+        return codes
