@@ -11,6 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
+MOST_PER_STEP = 256
+"""Lists of one step. A step that made more would hold up the rows that come in meanwhile; made after them, a list
+covers more events, and fewer lists are owed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Debt:
     """A list owed to a user."""
@@ -49,10 +54,10 @@ class PublishingPolicy:
         heapq.heappush(self._due, (due, self._arrivals, partition, user))
 
     def take(self, now_ms: int) -> list[Debt]:
-        """The users whose list is due and within the rate, longest due first. They are paid with this."""
+        """Up to MOST_PER_STEP users whose list is due, within the rate, longest due first. They are paid with this."""
         self._refill(now_ms)
         taken: list[Debt] = []
-        while self._due and self._due[0][0] <= now_ms and self._tokens >= 1.0:
+        while self._due and self._due[0][0] <= now_ms and self._tokens >= 1.0 and len(taken) < MOST_PER_STEP:
             _, _, partition, user = heapq.heappop(self._due)
             first = self._owed.get(partition, {}).pop(user, None)
             if first is None:

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommendation_publishing.policy import PublishingPolicy
+from services.recommendation_publishing.policy import MOST_PER_STEP, PublishingPolicy
 
 
 def test_a_user_without_a_recent_list_is_served_at_once() -> None:
@@ -50,6 +50,16 @@ def test_the_committed_position_never_passes_an_owed_list() -> None:
     assert policy.position(2, end=20) == 9
     assert [debt.user for debt in policy.take(1000)] == [b"bob"]
     assert policy.position(2, end=20) == 20
+
+
+def test_a_step_makes_a_bounded_number_of_lists() -> None:
+    """A burst of users is served in several steps, so that new rows are taken in between."""
+    policy = PublishingPolicy(interval_ms=500, max_lists_per_s=10_000)
+    for n in range(MOST_PER_STEP + 1):
+        policy.owe(0, b"u%d" % n, n, now_ms=0)
+    assert len(policy.take(0)) == MOST_PER_STEP
+    assert policy.wake_at(0) == 0
+    assert len(policy.take(0)) == 1
 
 
 def test_a_closed_partition_owes_nothing() -> None:
