@@ -95,46 +95,51 @@ def excluded(lists: I64, start: int, end: int, row: int) -> bool:
 
 
 @kernel
-def offer(found: Best, block: F32, first: int, keys: U64, ptr: I64, lists: I64) -> None:
-    """Take in the scores float32[n_queries, n] of the rows from `first` on.
+def offer(found: Best, block: F32, first: int, ptr: I64, lists: I64) -> None:
+    """Keep the best of the scores float32[n_queries, n] of the rows from `first` on.
 
-    Holes (keys == 0) do not count. Excluded rows (sorted in lists[ptr[q]:ptr[q + 1]]) count in the
-    normaliser and cannot be kept.
+    Rows come in ascending order, so a row that equals the weakest one kept loses to it. Holes have the
+    score -inf. Excluded rows (sorted in lists[ptr[q]:ptr[q + 1]]) are not kept.
     """
     k = found.scores.shape[1]
     for q in range(block.shape[0]):
-        peak = found.peak[q]
+        floor = np.float32(-np.inf)
+        if found.size[q] == k:
+            floor = found.scores[q, 0]
         for i in range(block.shape[1]):
-            if keys[first + i] != np.uint64(0) and block[q, i] > peak:
-                peak = block[q, i]
-        if peak > found.peak[q]:
-            found.mass[q] *= np.exp(np.float64(found.peak[q]) - np.float64(peak))
-            found.peak[q] = peak
-        mass = 0.0
-        for i in range(block.shape[1]):
-            score = block[q, i]
-            if keys[first + i] == np.uint64(0):
-                continue
-            if score > peak - np.float32(30.0):
-                mass += np.exp(np.float64(score - peak))
-            if found.size[q] == k and not _weaker(found.scores[q, 0], found.rows[q, 0], score, first + i):
+            if block[q, i] <= floor:
                 continue
             if not excluded(lists, ptr[q], ptr[q + 1], first + i):
-                push(found.scores, found.rows, found.size, q, score, first + i)
-        found.mass[q] += mass
+                push(found.scores, found.rows, found.size, q, block[q, i], first + i)
+                if found.size[q] == k:
+                    floor = found.scores[q, 0]
 
 
 def top_k(z: F32, q: F32, b: F32, keys: U64, segments: Segments, k: int, ptr: I64, lists: I64) -> Best:
     """The k best rows of each query by b + z·q, exactly, with the softmax normaliser over all rows.
 
     z float32[n_queries, d]; q float32[room, d]; b float32[room]; keys uint64[room] (0 = hole), of which
-    the rows inside `segments` count; the excluded rows of query i are lists[ptr[i]:ptr[i + 1]], sorted.
+    the rows inside `segments` (ascending) count; the excluded rows of query i are
+    lists[ptr[i]:ptr[i + 1]], sorted; they count in the normaliser. k >= 1.
     """
     found = best(len(z), k)
+    scores, mass = np.empty((2, len(z), BLOCK), np.float32)
     for start, end in segments:
         for first in range(start, end, BLOCK):
             part = slice(first, min(first + BLOCK, end))
-            offer(found, z @ q[part].T + b[part], first, keys, ptr, lists)
+            n = part.stop - first
+            block, terms = scores[:, :n], mass[:, :n]
+            np.matmul(z, q[part].T, out=block)
+            block += b[part]
+            holes = np.flatnonzero(keys[part] == 0)
+            if len(holes) == n:
+                continue
+            block[:, holes] = -np.inf
+            peak = np.maximum(found.peak, block.max(axis=1))
+            np.exp(np.subtract(block, peak[:, None], out=terms), out=terms)
+            found.mass[:] = found.mass * np.exp((found.peak - peak).astype(np.float64)) + terms.sum(axis=1)
+            found.peak[:] = peak
+            offer(found, block, first, ptr, lists)
     return found
 
 
