@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from services.contracts.inner import user_state
 from services.model_update import decoders
 from tests.unit.model_update.world import ITEM_PARTITIONS, SMALL, USER_PARTITIONS, Event, World, assert_rebuilt
 
+Script = list[tuple[Any, ...]]
+"""Steps: a name and its arguments."""
 SHARDS = 2
 CROWDED = replace(SMALL, max_items=14, max_users=6)
 
@@ -41,33 +44,33 @@ steps = st.lists(
 )
 
 
-def without_erasures(script: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+def without_erasures(script: Script) -> Script:
     """The same script; what an erasure leaves out depends on the batch that it falls into."""
     return [
-        (name, [event for event in values[0] if event.kind != "erase"])  # type: ignore[attr-defined]
+        (name, [event for event in values[0] if event.kind != "erase"])
         if name in ("produce", "round")
         else (name, *values)
         for name, *values in script
     ]
 
 
-def play(world: World, script: list[tuple[object, ...]]) -> None:
+def play(world: World, script: Script) -> None:
     """Run a script of steps."""
     for name, *values in script:
         if name == "produce":
-            world.produce(*values[0])  # type: ignore[misc]
+            world.produce(*values[0])
         elif name == "learn":
-            world.users[values[0]].step(values[1])  # type: ignore[index, arg-type]
+            world.users[values[0]].step(values[1])
         elif name == "fold":
-            world.items[values[0]].step(values[1])  # type: ignore[index, arg-type]
+            world.items[values[0]].step(values[1])
         elif name == "abort_learn":
-            world.users[values[0]].step(commit=False)  # type: ignore[index]
-            world.users[values[0]].crash()  # type: ignore[index]
+            world.users[values[0]].step(commit=False)
+            world.users[values[0]].crash()
         elif name == "abort_fold":
-            world.items[values[0]].step(commit=False)  # type: ignore[index]
-            world.items[values[0]].crash()  # type: ignore[index]
+            world.items[values[0]].step(commit=False)
+            world.items[values[0]].crash()
         elif name == "round":
-            world.produce(*values[0])  # type: ignore[misc]
+            world.produce(*values[0])
             world.settle()
         else:
             getattr(world, str(name))(*values)
@@ -80,7 +83,7 @@ def play(world: World, script: list[tuple[object, ...]]) -> None:
 
 @given(steps)
 @settings(max_examples=60)
-def test_logs_explain_every_parameter(script: list[tuple[object, ...]]) -> None:
+def test_logs_explain_every_parameter(script: Script) -> None:
     """After any batches, aborts, restarts, rebalances and sweeps, the rebuild gives every row and delta again."""
     world = World(shards=SHARDS, max_events=7)
     play(world, script)
@@ -89,7 +92,7 @@ def test_logs_explain_every_parameter(script: list[tuple[object, ...]]) -> None:
 
 @given(steps)
 @settings(max_examples=30)
-def test_logs_explain_every_parameter_at_the_ceilings(script: list[tuple[object, ...]]) -> None:
+def test_logs_explain_every_parameter_at_the_ceilings(script: Script) -> None:
     """The same while items and users are evicted all the time."""
     world = World(CROWDED, shards=SHARDS, max_events=5)
     play(world, script)
@@ -98,13 +101,13 @@ def test_logs_explain_every_parameter_at_the_ceilings(script: list[tuple[object,
 
 @given(steps.map(without_erasures))
 @settings(max_examples=30)
-def test_histories_are_those_of_an_undisturbed_run(script: list[tuple[object, ...]]) -> None:
+def test_histories_are_those_of_an_undisturbed_run(script: Script) -> None:
     """Histories and counts of users do not depend on batches, aborts, restarts and rebalances."""
     world, calm = World(shards=SHARDS), World()
     play(world, script)
     for name, *values in script:
         if name in ("produce", "round"):
-            calm.produce(*values[0])  # type: ignore[misc]
+            calm.produce(*values[0])
     calm.produce(*(LAST_ROUND * 2))
     calm.settle()
     assert world.histories() == calm.histories()

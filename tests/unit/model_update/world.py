@@ -1,4 +1,4 @@
-"""A small model update in memory: made-up features, several user shards and item shards on the runtime's test driver."""
+"""A small model update in memory: made-up features, user shards and item shards on the runtime's test driver."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.contracts.inner import features, user_state
-from services.contracts.inner.item_state import CLOCK_KEY
 from services.contracts.inner.sweeps import SweepReader
 from services.contracts.keys import KIND_CATEGORY, KIND_YEAR, feature, item_hash, partition_of
 from services.model.config import ModelConfig
@@ -98,9 +97,7 @@ class World:
 
     def _driver(self, processor: Any) -> Driver:
         self.epoch += 1
-        driver = Driver(processor, self.logs, epoch=self.epoch * 1000)
-        # All shards of a kind are one consumer group.
-        return driver
+        return Driver(processor, self.logs, epoch=self.epoch * 1000)
 
     def produce(self, *events: Event) -> None:
         """Append the features of events, each as a transaction of its own."""
@@ -182,6 +179,3 @@ def assert_rebuilt(world: World) -> None:
         rows, position = world.item_records(partition)
         again = {row.key: (row.slot, row.count, row.blocks) for row in rebuild.item_rows(partition, position)}
         assert again == {key: (row["slot"], row["c"], row["b"]) for key, row in rows.items()}
-
-
-__all__ = ["CLOCK_KEY", "Event", "World", "assert_rebuilt", "event_record"]
