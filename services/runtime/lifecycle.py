@@ -136,9 +136,12 @@ class Lifecycle:
         """Partitions that somebody else owns already: nothing is committed for them."""
         self.metrics.add("lost_total", len(partitions))
         self.log.warning("group.lost", partitions=partitions)
-        self._writer.forget(partitions)
-        for partition in partitions:
-            self._close(partition)
+        running = [task for task in self.tasks.having(TaskState.RUNNING) if task.partition in partitions]
+        try:
+            self._writer.lost({(topic, task.partition): task.next[topic] for task in running for topic in task.next})
+        finally:
+            for partition in partitions:
+                self._close(partition)
 
     def _close(self, partition: int) -> None:
         task = self.tasks.get(partition)

@@ -131,6 +131,9 @@ class Membership:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
             self._guard(self._listener.lost, partitions)
+            if self._failure is not None:
+                # Whoever has our name now must not be thrown out by our joining again.
+                consumer.unsubscribe()
         finally:
             consumer.incremental_unassign(partitions)
 
@@ -148,13 +151,13 @@ class Membership:
             raise self._broken
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if error.fatal() or error.code() == KafkaError._FATAL:
             self._broken = fatal("group", error)
         elif self._throttle.due(error.name()):
             self._log.warning("kafka.trouble", error=error.str(), code=error.name())
 
     def _judge(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() == KafkaError.FENCED_INSTANCE_ID:
+        if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
             raise fatal("group", error)
         if error.code() in (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED):
             raise FatalError(f"group: {error.str()} ({error.name()}). Grant the ACLs listed in docs/operations.md.")

@@ -144,7 +144,7 @@ class Source:
             self.ends[self._position(message)] = int(message.offset() or 0)
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             self.outside.add(self._position(message))
-        elif error.fatal():
+        elif error.fatal() or code == KafkaError._FATAL:
             raise fatal("reading", error)
         elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise FatalError(f"reading: {error.str()} ({error.name()}). Grant the ACLs listed in docs/operations.md.")

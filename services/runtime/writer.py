@@ -56,8 +56,12 @@ class Writer(Protocol):
     def settle(self) -> None:
         """Try again to commit what could not be committed at its time."""
 
-    def forget(self, partitions: Sequence[int]) -> None:
-        """The partitions are somebody else's: nothing may be committed for them any more."""
+    def lost(self, positions: Mapping[Position, int]) -> None:
+        """The partitions are somebody else's: nothing may be committed for them any more.
+
+        Raises:
+            FencedError: it is our very name that somebody else has taken.
+        """
 
     def close(self) -> None:
         """Give up the producer."""
@@ -156,8 +160,7 @@ class ExactlyOnce:
             except AbortedError as error:
                 self._sending.log.warning("transaction.abort", reason=str(error), again=not last)
                 self._sending.metrics.add("aborts_total")
-                self._call("abort_transaction", lambda: self._producer.abort_transaction(_ABORT_TIMEOUT_S))
-                self._open = False
+                self._abort()
                 if last:
                     raise
         return None
@@ -167,22 +170,39 @@ class ExactlyOnce:
         self._open = True
         self._sending.send(outputs)
         if offsets:
-            positions = self._sending.partitions(offsets)
-            self._call(
-                "send_offsets",
-                # Metadata is taken fresh for each try: the generation moves with every rebalance.
-                lambda: self._producer.send_offsets_to_transaction(
-                    positions, self._members.metadata(), _CALL_TIMEOUT_S
-                ),
-            )
+            self._send_offsets(offsets)
         self._call("commit_transaction", lambda: self._producer.commit_transaction(_CALL_TIMEOUT_S))
+        self._open = False
+
+    def _send_offsets(self, offsets: Mapping[Position, int]) -> None:
+        positions = self._sending.partitions(offsets)
+        send = self._producer.send_offsets_to_transaction
+        # Metadata is taken fresh for each try: the generation moves with every rebalance.
+        self._call("send_offsets", lambda: send(positions, self._members.metadata(), _CALL_TIMEOUT_S))
+
+    def _abort(self) -> None:
+        self._call("abort_transaction", lambda: self._producer.abort_transaction(_ABORT_TIMEOUT_S))
         self._open = False
 
     def settle(self) -> None:
         """Nothing is ever left over."""
 
-    def forget(self, partitions: Sequence[int]) -> None:
-        """Nothing is ever left over."""
+    def lost(self, positions: Mapping[Position, int]) -> None:
+        """Ask the broker whether our transactional id is still ours: before we join again and throw out an heir.
+
+        Args:
+            positions: some positions of the partitions that were lost. The group refuses to take them from us, and
+                the transaction is aborted anyhow; only the check of the id that comes before it matters.
+        """
+        if not positions:
+            return
+        self._call("begin_transaction", self._producer.begin_transaction)
+        self._open = True
+        try:
+            self._send_offsets(positions)
+        except AbortedError as error:
+            self._sending.log.info("transaction.probe", answer=str(error))
+        self._abort()
 
     def close(self) -> None:
         """Abort what is open, so that readers need not wait for the transaction's timeout."""
@@ -205,6 +225,9 @@ class ExactlyOnce:
                 if error.retriable():
                     self._sending.waiting(doing, error)
                     time.sleep(_BACKOFF_S)
+                elif error.code() in _FENCED:
+                    # The member was fenced, not the producer: the transaction could be aborted, but to what end.
+                    raise fatal(doing, error) from failure
                 elif error.txn_requires_abort():
                     raise AbortedError(f"{doing}: {error.str()} ({error.name()})") from failure
                 else:
@@ -252,10 +275,10 @@ class AtLeastOnce:
         else:
             self._left.clear()
 
-    def forget(self, partitions: Sequence[int]) -> None:
+    def lost(self, positions: Mapping[Position, int]) -> None:
         """The partitions are no longer ours: their left-over positions may not be committed."""
-        for position in [position for position in self._left if position[1] in partitions]:
-            del self._left[position]
+        for position in positions:
+            self._left.pop(position, None)
 
     def close(self) -> None:
         """Drop what is not acknowledged; nothing after the last `write`."""
@@ -264,7 +287,8 @@ class AtLeastOnce:
 
 def fatal(doing: str, error: KafkaError) -> FatalError:
     """The exception for an error that ends the process, in words that say what to do."""
-    if error.code() in _FENCED:
+    # A fatal consumer error carries its cause in its text only.
+    if error.code() in _FENCED or "fenced" in error.str():
         return FencedError(
             f"{doing}: fenced ({error.name()}). Another process runs under this replica's name and has taken over; "
             "give every replica its own STREAMREC_INSTANCE."

@@ -1,0 +1,27 @@
+"""Topics and settings of each test's own on the shared broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.runtime.admin import create_topics
+from tests.kafka.runtime.hop import HopSettings
+
+
+@pytest.fixture
+def settings(broker: Any, prefix: str, tmp_path: Path) -> HopSettings:
+    """Short time-outs, invariants checked, all topics created."""
+    made = HopSettings(
+        bootstrap_servers=broker.bootstrap_servers,
+        topic_prefix=prefix,
+        state_dir=tmp_path / "state",
+        membership="dynamic",
+        session_timeout_ms=6000,
+        transaction_timeout_ms=5000,
+        validate_invariants=True,
+    )
+    create_topics(made)
+    return made
