@@ -23,6 +23,9 @@ _NORESERVE = 0x4000 if sys.platform == "linux" else 0
 _FILL = 0.7
 """Fill of the id index at which it doubles."""
 
+_TIDY_ENTRIES = 1 << 16
+"""Idle entries below which a pool is left alone."""
+
 
 def reserve(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """An array of zeros whose pages become resident when they are first written."""
@@ -165,6 +168,8 @@ class Lists(NamedTuple):
     """Places handed out so far, per class."""
     free: I64
     """1 + ordinal of the first free place, per class; each free place names the next in its key."""
+    idle: I64
+    """Free places, per class."""
     keys: Any
     """uint32 or uint64[total]"""
     values: Any
@@ -192,6 +197,7 @@ def list_pool(rows: int, limit: int, key: npt.DTypeLike, width: int, value: npt.
         bases[:-1].copy(),
         np.zeros(len(sizes), np.int64),
         np.zeros(len(sizes), np.int64),
+        np.zeros(len(sizes), np.int64),
         reserve((int(bases[-1]),), key),
         reserve((int(bases[-1]) if width else 0, width), value),
     )
@@ -216,6 +222,7 @@ def list_reserve(pool: Lists, row: int, n: int) -> None:
     if pool.free[new] > 0:
         ordinal = pool.free[new] - 1
         pool.free[new] = np.int64(pool.keys[pool.bases[new] + ordinal * pool.sizes[new]])
+        pool.idle[new] -= 1
     else:
         ordinal = pool.top[new]
         pool.top[new] += 1
@@ -228,6 +235,7 @@ def list_reserve(pool: Lists, row: int, n: int) -> None:
                 pool.values[to + i, j] = pool.values[source + i, j]
         pool.keys[source] = pool.free[old]
         pool.free[old] = 1 + (source - pool.bases[old]) // pool.sizes[old]
+        pool.idle[old] += 1
     pool.where[row] = to
     pool.size_class[row] = new + 1
 
@@ -240,8 +248,82 @@ def list_clear(pool: Lists, row: int) -> None:
         source = pool.where[row]
         pool.keys[source] = pool.free[old]
         pool.free[old] = 1 + (source - pool.bases[old]) // pool.sizes[old]
+        pool.idle[old] += 1
     pool.size_class[row] = 0
     pool.length[row] = 0
+
+
+@kernel
+def _idle_entries(pool: Lists) -> Any:
+    """Entries of free places when they are a fifth of all and worth the work, else 0."""
+    total = idle = 0
+    for c in range(len(pool.sizes)):
+        total += pool.top[c] * pool.sizes[c]
+        idle += pool.idle[c] * pool.sizes[c]
+    return idle if idle * 5 > total and idle > _TIDY_ENTRIES else 0
+
+
+@kernel
+def _pack(pool: Lists) -> None:
+    """Move lists from the ends of the classes into free places, so that the free ones are at the ends."""
+    used = pool.top - pool.idle
+    classes = len(used)
+    open_places = np.zeros(classes + 1, np.int64)
+    for c in range(classes):
+        open_places[c + 1] = open_places[c] + min(used[c], pool.idle[c])
+    holes = np.zeros(open_places[classes], np.int64)
+    count = np.zeros(classes, np.int64)
+    for c in range(classes):
+        at = pool.free[c]
+        while at > 0:
+            if at - 1 < used[c]:
+                holes[open_places[c] + count[c]] = at - 1
+                count[c] += 1
+            at = np.int64(pool.keys[pool.bases[c] + (at - 1) * pool.sizes[c]])
+    for row in range(len(pool.where)):
+        c = pool.size_class[row] - 1
+        if c < 0:
+            continue
+        source = pool.where[row]
+        if (source - pool.bases[c]) // pool.sizes[c] < used[c]:
+            continue
+        count[c] -= 1
+        to = pool.bases[c] + holes[open_places[c] + count[c]] * pool.sizes[c]
+        for i in range(pool.length[row]):
+            pool.keys[to + i] = pool.keys[source + i]
+            for j in range(pool.values.shape[1]):
+                pool.values[to + i, j] = pool.values[source + i, j]
+        pool.where[row] = to
+    pool.top[:] = used
+    pool.free[:] = 0
+    pool.idle[:] = 0
+
+
+def list_tidy(pool: Lists) -> None:
+    """Give idle memory back to the system when much of the pool is free places.
+
+    Lists that grow leave places behind in the smaller classes. Positions of entries change; what the
+    lists hold does not. To be called between batches.
+    """
+    if not _idle_entries(pool):
+        return
+    _pack(pool)
+    for array in (pool.keys, pool.values):
+        width = array.itemsize * (array.shape[1] if array.ndim > 1 else 1)
+        ends = pool.bases + pool.sizes * pool.top
+        for start, end in zip(ends.tolist(), [*pool.bases[1:].tolist(), len(array)], strict=True):
+            _release(array, start * width, end * width)
+
+
+def _release(array: npt.NDArray[Any], start: int, end: int) -> None:
+    """Give the whole pages of a byte range of a reserved array back; they read as zeros again."""
+    pages: Any = array
+    while isinstance(pages, np.ndarray) and pages.base is not None:
+        pages = pages.base
+    buffer = pages.obj if isinstance(pages, memoryview) else pages
+    first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+    if isinstance(buffer, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and first < last:
+        buffer.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 @kernel

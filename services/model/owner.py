@@ -140,6 +140,7 @@ class ItemOwner:
             changes += self._changes(kind, slots)
             kind.dirty[slots] = 0
             kind.gone.clear()
+            kind.table.tidy()
         return changes
 
     def _changes(self, kind: _Kind, slots: I64) -> list[RowChange]:

@@ -181,6 +181,7 @@ class Replica:
             if mine and queue:
                 self._refold(partition, code, hashes)
             self._drop_unsupported(code, done, queue)
+            table.table.tidy()
 
     def _refold(self, partition: int, code: int, hashes: U64) -> None:
         """Fold what is pending into the given rows, in batch order, as the owner will."""

@@ -20,6 +20,7 @@ from services.model.arena import (
     list_clear,
     list_pool,
     list_reserve,
+    list_tidy,
     lists_get,
     lists_set,
     pointers,
@@ -239,6 +240,13 @@ class RowTable:
             block = deltas.blocks.get(name)
             if block is not None:
                 store.fold(rows[block.rows], block.values, block.neighbours)
+
+    def tidy(self) -> None:
+        """Give idle list memory back; to be called now and then between batches."""
+        list_tidy(self.names)
+        for store in self.stores.values():
+            if store.lists is not None:
+                list_tidy(store.lists)
 
     def nbytes(self) -> int:
         """Resident bytes of the rows in use."""

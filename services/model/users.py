@@ -15,6 +15,7 @@ from services.model.arena import (
     list_bytes,
     list_clear,
     list_pool,
+    list_tidy,
     lists_get,
     lists_set,
     pointers,
@@ -32,6 +33,8 @@ SEEN_CHUNK = 256
 VECTOR_SCALE = 0.01
 """Standard deviation of a new user's vector."""
 _SALT = 0x75736572
+_TIDY_LOADS = 4096
+"""Loaded rows between two looks at the idle memory, for a process that only loads."""
 _SLACK = 1.25
 """Address space beyond the ceiling, for the users of one batch."""
 
@@ -142,6 +145,7 @@ class UserTable:
         self._free: list[int] = []
         self._top = 0
         self._calm = 0
+        self._loads = 0
         """Number of users up to which no partition can be past its ceiling."""
         self.arrays = UserArrays(
             reserve((room, config.dim), np.float32),
@@ -198,6 +202,9 @@ class UserTable:
             ValueError: the row has another layout.
         """
         slot = self.slot(user)
+        self._loads += 1
+        if self._loads % _TIDY_LOADS == 0:
+            self.tidy()
         at = np.array([slot], np.int64)
         arrays, d = self.arrays, self.config.dim
         try:
@@ -314,6 +321,7 @@ class UserTable:
         The users whose newest events are the oldest in their partition's log go, down to 98 % of the
         ceiling. It depends on the log alone, and is called between learning batches.
         """
+        self.tidy()
         if self._index.size <= self._calm:
             return []
         ceiling = self.config.users_per_partition
@@ -338,6 +346,11 @@ class UserTable:
         # No partition can pass its ceiling before the table has grown by what the fullest one has left.
         self._calm = 0 if gone else self._index.size + ceiling - most
         return gone
+
+    def tidy(self) -> None:
+        """Give idle list memory back; between batches, `trim` does it."""
+        for pool in (self._names, self.arrays.history, self.arrays.categories, self.arrays.seen):
+            list_tidy(pool)
 
     def nbytes(self) -> int:
         """Resident bytes of the users in use."""

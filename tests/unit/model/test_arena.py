@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.model import arena
 from services.model.arena import (
     HashIndex,
     list_append,
     list_bytes,
     list_clear,
     list_pool,
+    list_tidy,
     lists_get,
     lists_set,
     pointers,
@@ -94,6 +96,41 @@ def test_freed_places_are_used_again() -> None:
         for row in range(50):
             list_clear(pool, row)
     assert len(set(sizes)) == 1
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["append", "clear", "tidy"]), st.integers(0, 9), st.integers(1, 9)), max_size=90)
+)
+def test_tidying_keeps_the_lists(operations: list[tuple[str, int, int]]) -> None:
+    """Packing the pool changes where lists stand, never what they hold, and leaves no free places."""
+    pool, model = list_pool(10, 30, np.uint32, 1), [list[int]() for _ in range(10)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arena, "_idle_entries", lambda _: 1)
+        for what, row, n in operations:
+            if what == "tidy":
+                list_tidy(pool)
+                assert pool.idle.sum() == 0
+            elif what == "clear":
+                list_clear(pool, row)
+                model[row] = []
+            else:
+                for value in range(min(n, 30 - len(model[row]))):
+                    pool.values[list_append(pool, row, value), 0] = value
+                    model[row].append(value)
+    for row in range(10):
+        at = pool.where[row]
+        assert pool.keys[at : at + pool.length[row]].tolist() == model[row]
+        assert pool.values[at : at + pool.length[row], 0].tolist() == model[row]
+
+
+def test_growing_together_leaves_little_idle() -> None:
+    """When all lists grow in step, what they leave behind in small classes is given back."""
+    pool = list_pool(4000, 200, np.uint64, 1)
+    for value in range(150):
+        for row in range(4000):
+            list_append(pool, row, value)
+        list_tidy(pool)
+    assert list_bytes(pool) <= 1.45 * 4000 * (150 * 12 + 13)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 64, 4096])
