@@ -1,0 +1,89 @@
+"""The table that `make bench` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from services.cli.show import table
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    """What was measured, for people."""
+    return [_throughput(result), _cpu(result), _split(result), _freshness(result), _footprint(result), _restore(result)]
+
+
+def _throughput(result: dict[str, Any]) -> Table:
+    limit, full, half = result["limit"], result["full"], result["half"]
+    rows = [
+        ("limit: three bare hops", f"{limit['events_per_s']:,.0f}", "1.00", ""),
+        (
+            "system, full speed",
+            f"{full['events_per_s']:,.0f}",
+            f"{full['events_per_s'] / limit['events_per_s']:.2f}",
+            f"{full['lists']:,} lists",
+        ),
+    ]
+    rows += [
+        (f"  {name}", f"{rate:,.0f}", f"{rate / limit['events_per_s']:.2f}", "until it had nothing left")
+        for name, rate in full["events_per_s_by_service"].items()
+    ]
+    rows.append(("system, half speed", f"{half['events'] / half['sent_s']:,.0f}", "", f"{half['lists']:,} lists"))
+    return table(["", "events/s", "of limit", "note"], rows, "Throughput, exactly-once", right="events/s,of limit")
+
+
+def _cpu(result: dict[str, Any]) -> Table:
+    full, half, limit = (result[name]["cpu_us_per_event"] for name in ("full", "half", "limit"))
+    hops = sum(spent for name, spent in limit.items() if name != "broker")
+    rows = [(name, f"{full[name]:.1f}", f"{half[name]:.1f}", "") for name in full]
+    services = [sum(spent for name, spent in each.items() if name != "broker") for each in (full, half)]
+    rows.append(("three services", f"{services[0]:.1f}", f"{services[1]:.1f}", f"{hops:.1f}"))
+    rows.append(("ratio to the limit", f"{hops / services[0]:.2f}", f"{hops / services[1]:.2f}", "1.00"))
+    rows.append(("broker under the limit", "", "", f"{limit['broker']:.1f}"))
+    return table(
+        ["CPU", "full speed", "half speed", "limit"], rows, "CPU per event, µs", right="full speed,half speed,limit"
+    )
+
+
+def _split(result: dict[str, Any]) -> Table:
+    full, half = (result[name]["time_split_us_per_event"] for name in ("full", "half"))
+    rows = [(name, f"{full[name]:.1f}", f"{half.get(name, 0):.1f}") for name in full if full[name] >= 0.05]
+    return table(
+        ["loop: part", "full speed", "half speed"], rows, "Where the loops' time goes, µs per event",
+        right="full speed,half speed",
+    )  # fmt: skip
+
+
+def _freshness(result: dict[str, Any]) -> Table:
+    rows = []
+    for name, values in (
+        ("system, full speed (queueing)", result["full"]["freshness_ms"]),
+        ("system, half speed", result["half"]["freshness_ms"]),
+        ("bare hops at the same rate", result["limit_freshness_ms"]),
+    ):
+        rows.append((name, f"{values.get('p50', 0):,.0f}", f"{values.get('p99', 0):,.0f}", f"{values['n']:,.0f}"))
+    return table(
+        ["", "p50", "p99", "events"], rows, "Freshness, ms: event sent to list readable", right="p50,p99,events"
+    )
+
+
+def _footprint(result: dict[str, Any]) -> Table:
+    rows = [
+        (f"{topic}, per event", f"{values['bytes']:,.0f} B", f"{values['records']:.2f} records")
+        for topic, values in result["topics_per_event"].items()
+    ]
+    memory = result["memory"]
+    rows.append(("memory per user row", f"{memory['user_row_bytes']:,.0f} B", f"{memory['users']:,} users"))
+    rows.append(("memory per item row", f"{memory['item_row_bytes']:,.0f} B", f"{memory['items']:,} rows"))
+    rows += [(f"resident: {name}", f"{mb:,.0f} MB", "") for name, mb in result["half"]["rss_mb"].items()]
+    return table(["", "size", ""], rows, "Size", right="size")
+
+
+def _restore(result: dict[str, Any]) -> Table:
+    rows = [
+        (name, f"{values['seconds']:.1f} s", f"{values['records']:,.0f}") for name, values in result["restore"].items()
+    ]
+    return table(
+        ["restart", "ready after", "records"], rows, "Restore (process start included)", right="ready after,records"
+    )
