@@ -1,4 +1,8 @@
-"""Decayed preferences: which categories a user has been turning to, by event time."""
+"""Decayed preferences: which categories a user has been turning to, by event time.
+
+Forward decay: an event at time t adds 2^((t - landmark) / half-life), so that what is stored never has to be touched
+again and its order never changes by itself; read at time t, all of it is divided by the same factor.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from services.contracts.inner.extraction_state import ExtractionRow
 
 _DAY_MS = 86_400_000
 _SMALLEST = 1e-3
-"""A weight below this says nothing any more; it is a thousandth of one event."""
+"""What a dislike leaves of a category below this is nothing: a thousandth of one event."""
+_REBASE_EXPONENT = 64.0
+"""Half-lives after the landmark at which it moves: far from the range of a double, and rare."""
 
 
 class Preferences:
@@ -28,48 +34,51 @@ class Preferences:
         names = row["pc"]
         if not names:
             return []
-        factor = self._factor(event_ms - row["pt"])
+        factor = math.exp2((row["pt"] - max(event_ms, row["t"])) * self._per_ms)
         return [[name, weight * factor] for name, weight in zip(names, row["pw"], strict=True)]
 
     def add(self, row: ExtractionRow, categories: Sequence[int], weight: float, event_ms: int) -> None:
         """Take in an event on an item of these categories, which share its weight.
 
-        A late event counts as what is left of it at the newest event. A negative weight takes away; no category
-        becomes negative.
+        An event out of order counts as what is left of it by now. A negative weight takes away; no category becomes
+        negative.
         """
         if not categories or not weight:
             return
-        elapsed = event_ms - row["pt"]
-        share = weight / len(categories)
         names, weights = row["pc"], row["pw"]
-        if elapsed > 0:
-            factor = self._factor(elapsed)
-            weights = [old * factor for old in weights]
+        if not names:
             row["pt"] = event_ms
-        elif names:
-            share *= self._factor(-elapsed)
-        else:
-            row["pt"] = event_ms
-        table = dict(zip(names, weights, strict=True))
+        exponent = (event_ms - row["pt"]) * self._per_ms
+        if exponent > _REBASE_EXPONENT:
+            factor = math.exp2(-exponent)
+            weights[:] = [old * factor for old in weights]
+            row["pt"], exponent = event_ms, 0.0
+        unit = math.exp2(exponent)
+        share = unit * weight / len(categories)
         for name in categories:
-            table[name] = table.get(name, 0.0) + share
-        # Ties are kept in the order of arrival: the sort is stable.
-        kept = sorted([entry for entry in table.items() if entry[1] > _SMALLEST], key=_by_weight)
-        if len(kept) > self._size:
-            kept = self._cut(kept, categories)
-        row["pc"] = [name for name, _ in kept]
-        row["pw"] = [value for _, value in kept]
+            if name in names:
+                place = names.index(name)
+                changed = weights.pop(place) + share
+                del names[place]
+                if share < 0 and changed < _SMALLEST * unit:
+                    continue
+            elif share < 0:
+                continue
+            else:
+                changed = share
+                place = len(names)
+            while place > 0 and weights[place - 1] < changed:
+                place -= 1
+            while place < len(names) and weights[place] > changed:
+                place += 1
+            names.insert(place, name)
+            weights.insert(place, changed)
+        if len(names) > self._size:
+            self._cut(names, weights, categories)
 
-    def _cut(self, entries: list[tuple[int, float]], touched: Sequence[int]) -> list[tuple[int, float]]:
-        """The strongest entries. The touched ones go last: a new taste begins below every old one."""
-        excess = len(entries) - self._size
-        weakest = sorted(range(len(entries)), key=lambda place: (entries[place][0] in touched, -place))
-        out = set(weakest[:excess])
-        return [entry for place, entry in enumerate(entries) if place not in out]
-
-    def _factor(self, elapsed_ms: int) -> float:
-        return math.exp2(-elapsed_ms * self._per_ms) if elapsed_ms > 0 else 1.0
-
-
-def _by_weight(entry: tuple[int, float]) -> float:
-    return -entry[1]
+    def _cut(self, names: list[int], weights: list[float], touched: Sequence[int]) -> None:
+        """Drop the weakest. The touched ones go last: a new taste begins below every old one."""
+        excess = len(names) - self._size
+        weakest = sorted(range(len(names)), key=lambda place: (names[place] in touched, -place))
+        for place in sorted(weakest[:excess], reverse=True):
+            del names[place], weights[place]

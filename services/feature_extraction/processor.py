@@ -77,11 +77,11 @@ class FeatureExtraction:
                 table.load(_known(key), value)
             return
         for _, _, key, value in slice_rows(slice_):
-            name = _known(key)
-            if name == WEIGHTS_KEY:
+            name = _text(key)
+            if key == WEIGHTS_KEY:
                 self._extractor.weights.change(value)
-            else:
-                self._extractor.items.put(name.decode(), value)
+            elif name is not None:
+                self._extractor.items.put(name, value)
 
     def restored(self, partition: int) -> int | None:
         """Go on at the committed offset."""
@@ -193,7 +193,9 @@ class FeatureExtraction:
             return
         record: RecommendationList | None
         for _, appended_ms, key, record in slice_rows(slice_):
-            user_id = _known(key).decode()
+            user_id = _text(key)
+            if user_id is None:
+                continue
             user = table.find(user_id)
             if record is None:
                 self._withdraw(table, user_id, user, owed)
@@ -307,6 +309,14 @@ def _move(topic: str, user_id: str, raw: bytes, partitions: int, out: Outputs) -
 
 def _order(slice_: Slice) -> tuple[int, int]:
     return (LISTS, INTERACTIONS, ERASURES).index(slice_.topic), slice_.partition
+
+
+def _text(key: bytes | None) -> str | None:
+    """The id that a key is; None for a deletion under a key that no record can have (no decoder sees deletions)."""
+    try:
+        return key.decode() if key else None
+    except UnicodeDecodeError:
+        return None
 
 
 def _known(key: bytes | None) -> bytes:

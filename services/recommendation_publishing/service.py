@@ -7,6 +7,7 @@ from typing import Any
 
 from services.contracts.edge import codec_for
 from services.contracts.inner import sweeps, user_state
+from services.contracts.inner.weights import RESERVED
 from services.recommendation_publishing.publisher import ERASURES, ITEM_ROWS, ITEMS, LISTS, REQUESTS, ROWS, Publisher
 from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.processor import DecodeError, Decoder, Processor
@@ -23,7 +24,10 @@ def processors(settings: PublishingSettings, _shard: str) -> list[Processor]:
     decoders: dict[str, Decoder] = {
         ROWS: _keyed(_user_record),
         ITEM_ROWS: _keyed(sweeps.decode),
-        ITEMS: _keyed(lambda _, value: None if value is None else codecs[ITEMS].decode(value)),
+        # Reserved keys are control records of feature extraction; as a deletion of no item they do nothing here.
+        ITEMS: _keyed(
+            lambda key, value: None if value is None or key.startswith(RESERVED) else codecs[ITEMS].decode(value)
+        ),
         REQUESTS: _edge(codecs[REQUESTS].decode),
         ERASURES: _edge(codecs[ERASURES].decode),
     }

@@ -51,11 +51,11 @@ class ExtractionRow(TypedDict):
     dn: int
     """Chunks sealed so far: chunks [dn - ring size, dn) are in the ring."""
     pt: int
-    """Event time at which the preference weights are stated, Unix ms."""
+    """Landmark of the preference weights (forward decay), Unix ms."""
     pc: list[int]
     """Category features (contracts.keys), strongest first."""
     pw: list[float]
-    """Their decayed weights at pt."""
+    """Their weights: the sum of 2^((t - pt) / half-life) over events."""
     im: list[Pending]
     """Impressions without a response so far, oldest first."""
 

@@ -210,6 +210,23 @@ def test_late_events_are_counted_and_not_learned() -> None:
     assert len(driver.of("bob")) == 1
 
 
+def test_a_straggler_does_not_turn_back_time() -> None:
+    """Lateness is measured from the newest event, not from the last one."""
+    driver = Driver()
+    driver.interact(
+        event(event_time=NOW), event(event_time=NOW - 20 * HOUR_MS), event(event_time=NOW - 30 * HOUR_MS), at=NOW
+    )
+    assert [seal["late"] for seal in driver.seals] == [[], [], [2]]
+
+
+def test_deletions_under_impossible_keys_are_ignored() -> None:
+    """A null value under a key that is no text stops nothing."""
+    driver = Driver()
+    driver.processor.load(slice_of(ITEMS, 0, 0, [(0, b"\xff", None)]))
+    driver.feed("recommendations", [(NOW, b"\xff", None)], 0)
+    assert not any(driver.state.values())
+
+
 def test_nonsense_is_refused_and_accounted_for() -> None:
     """A time in another unit and a record without value are dead letters, named in the seal with the undecodable."""
     driver = Driver()
