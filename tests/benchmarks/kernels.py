@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +23,8 @@ from services.model.jit import kernel
 from services.model.kernels.factors import Factors, Scratch, Step, factor_step, query_vector
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
+from services.model.rows import DeltaBlock, DeltaSet
+from services.model.table import RowTable
 from services.model.topk import top_k
 from services.model.users import UserArrays
 from tests.unit.model.kernels.plain_factors import PlainFactors
@@ -148,6 +151,33 @@ def ranking(items: int, width: int, users: int) -> tuple[float, float]:
     return seconds(run, 5) * 1e3, seconds(slow, 5) * 1e3
 
 
+def resident(rows: int, neighbours: int) -> tuple[float, float]:
+    """Bytes per item row of a full table: (resident by the operating system, raw parameters)."""
+    table = RowTable(CONFIG, "item", rows)
+    process = psutil.Process()
+    rng = np.random.default_rng(0)
+    pairs = [store.block for store in table.stores.values() if store.block.kind == "pairs"]
+    start = first = 0
+    for first in range(0, rows, 1000):
+        if first == 1000:
+            start = process.memory_info().rss
+        at, hashes = np.arange(first, first + 1000), rng.integers(1, 2**63, 1000).astype(np.uint64)
+        keys = [f"item-{i:07d}" for i in at.tolist()]
+        table.place(at, hashes, keys)
+        deltas = DeltaSet(keys, hashes)
+        entries = np.repeat(np.arange(1000, dtype=np.uint32), neighbours)
+        for block in pairs:
+            near = rng.integers(1, 2**63, len(entries)).astype(np.uint64)
+            deltas.blocks[block.name] = DeltaBlock(
+                entries, np.ones((len(entries), block.delta_width), np.float32), near
+            )
+        table.fold(deltas, at)
+    table.tidy()
+    used = (process.memory_info().rss - start) / (rows - 1000)
+    raw = [sum(map(len, state.values())) for state in table.get(np.arange(0, rows, 100))]
+    return used, float(np.mean(raw))
+
+
 def main() -> None:
     """Print the table."""
     table = Table("what", "kernel", "plain", "ratio")
@@ -183,13 +213,17 @@ def main() -> None:
         f"{payload / len(at):.0f} raw",
         f"{items.nbytes() / payload:.2f}",
     )
+    used, raw = resident(200_000, 20)
+    line(
+        "resident memory per item row, 20 neighbours a list", f"{used:.0f} bytes", f"{raw:.0f} raw", f"{used / raw:.2f}"
+    )
     users = loop.learner.users
-    raw = sum(sum(map(len, users.dump(s).values())) + 8 * users.seen_count(s) for s in map(users.find, users.users()))
+    total = sum(sum(map(len, users.dump(s).values())) + 8 * users.seen_count(s) for s in map(users.find, users.users()))
     line(
         "memory per user",
         f"{users.nbytes() / len(users):.0f} bytes",
-        f"{raw / len(users):.0f} raw",
-        f"{users.nbytes() / raw:.2f}",
+        f"{total / len(users):.0f} raw",
+        f"{users.nbytes() / total:.2f}",
     )
     small = Loop(replace(CONFIG, negatives=50))
     ours, _ = factor_part(small)
