@@ -334,6 +334,15 @@ def test_events_respond_to_lists_that_were_served() -> None:
     assert "list" not in driver.of("ann")[1]
 
 
+def test_without_lists_only_names_are_attributed() -> None:
+    """Where no lists are remembered, nothing is stored of them, and an event that names its list keeps the name."""
+    driver = Driver(settings(attribution_lists=0))
+    driver.serve("ann", served("l1", "ann", "ab", NOW))
+    assert not any(driver.state.values())
+    driver.interact(event("ann", "b", event_time=NOW + 300), event("ann", "b", event_time=NOW + 301, list_id="l1"))
+    assert ["list" in one for one in driver.of("ann")] == [False, True]
+
+
 def test_a_withdrawn_list_is_forgotten() -> None:
     """A null list deletes the user's lists, and a user who has done nothing else."""
     driver = Driver()
