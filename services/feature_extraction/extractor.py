@@ -176,9 +176,9 @@ class Extractor:
             "ts": appended_ms,
             "w": self.weights.of_rating(row, value) if kind == RATING and value is not None else self.weights.of(kind),
             "session": session,
-            "ctx": context_features(event_ms, event["context"]),
+            "ctx": features.pack_features(context_features(event_ms, event["context"])),
             "content": content,
-            "pref": preference,
+            "pref": features.pack_preference(preference),
         }
         list_id = event["list_id"]
         served = None
@@ -214,7 +214,7 @@ class Extractor:
             "value": None,
             "t": event_ms,
             "w": self.weights.unanswered,
-            "ctx": context_features(event_ms, {}),
+            "ctx": features.pack_features(context_features(event_ms, {})),
             "content": self.items.content(item)[0],
         }
         record["list"] = served

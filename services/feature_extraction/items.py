@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections.abc import Mapping
 from typing import Any
 
+from services.contracts.inner.features import pack_features, unpack_features
 from services.contracts.keys import KIND_CATEGORY, content_features, feature_kind
 
-_NOTHING: tuple[list[int], list[int]] = ([], [])
+_COUNT = struct.Struct("<I")
+_NOTHING: tuple[bytes, list[int]] = (b"", [])
 
 
 class ItemTable:
@@ -30,12 +32,12 @@ class ItemTable:
         else:
             features = content_features(record)
             categories = sum(feature_kind(feature) == KIND_CATEGORY for feature in features)
-            self._content[item_id] = array("I", [categories, *features]).tobytes()
+            self._content[item_id] = _COUNT.pack(categories) + pack_features(features)
 
-    def content(self, item_id: str) -> tuple[list[int], list[int]]:
-        """(all content features, those that are categories) of an item; empty for one without metadata."""
+    def content(self, item_id: str) -> tuple[bytes, list[int]]:
+        """(all content features as they travel, those that are categories); empty for an item without metadata."""
         packed = self._content.get(item_id)
         if packed is None:
             return _NOTHING
-        categories, *features = array("I", packed)
-        return features, features[:categories]
+        (categories,) = _COUNT.unpack_from(packed)
+        return packed[_COUNT.size :], unpack_features(packed[_COUNT.size : _COUNT.size * (1 + categories)])

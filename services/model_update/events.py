@@ -9,8 +9,8 @@ import numpy as np
 
 from services.contracts.inner.features import EventFeature
 from services.contracts.keys import partitions_of
-from services.model.arrays import I32, I64, U64
-from services.model.events import EventBatch, event_seed, ragged
+from services.model.arrays import I32, I64, U32, U64
+from services.model.events import EventBatch, event_seed
 
 _NAN = float("nan")
 
@@ -26,8 +26,8 @@ def event_batch(records: Sequence[EventFeature], slots: I32, seeds: U64, item_pa
     """
     n = len(records)
     items = [record["item"] for record in records]
-    content_ptr, content = ragged([record["content"] for record in records])
-    context_ptr, context = ragged([record["ctx"] for record in records])
+    content_ptr, content = _ragged([record["content"] for record in records])
+    context_ptr, context = _ragged([record["ctx"] for record in records])
     values: list[Any] = [record["value"] for record in records]
     return EventBatch(
         user=slots,
@@ -43,6 +43,13 @@ def event_batch(records: Sequence[EventFeature], slots: I32, seeds: U64, item_pa
         context_ptr=context_ptr,
         context=context,
     )
+
+
+def _ragged(parts: Sequence[bytes]) -> tuple[I32, U32]:
+    """Lists of packed features as (pointers int32[n + 1], values uint32)."""
+    ptr = np.zeros(len(parts) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, parts), np.int32, len(parts)) // 4, out=ptr[1:])
+    return ptr, np.frombuffer(b"".join(parts), "<u4")
 
 
 def seeds_of(partition: int, offsets: I64) -> U64:

@@ -67,7 +67,7 @@ class BatchLearner:
         # The rows outlive the learner: in a rebuild, several learners in turn work on the rows of a partition.
         self.learner.users = users.table
         self._epoch = epoch
-        self._changed: dict[int, list[list[float]]] = {}
+        self._changed: dict[int, bytes] = {}
         """Preferences that came with the newest event, by slot of the changed user."""
         self._dropped: dict[bytes, int] = {}
         """Keys of user-state to delete and their partitions, in order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.model_update.item_shard import ItemShard
 from services.model_update.settings import ModelUpdateSettings
 from services.model_update.user_shard import UserShard
+from services.model_update.warm import warm
 from services.runtime.processor import Processor
 from services.runtime.service import run
 from services.runtime.settings import SettingsError
@@ -26,6 +27,7 @@ def processors(settings: ModelUpdateSettings, shard: str) -> list[Processor]:
         config = settings.model()
     except ValueError as error:
         raise SettingsError(str(error)) from None
+    warm(config)
     chosen: list[Processor] = []
     if settings.role in ("both", "user"):
         chosen.append(UserShard(config, shard, settings.learn_max_events))

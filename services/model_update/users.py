@@ -93,7 +93,7 @@ class UserRows:
         for slot, record in zip(slots.tolist(), newest, strict=True):
             self._ids[slot] = record["id"]
 
-    def row(self, slot: int, preferences: list[list[float]]) -> UserRow:
+    def row(self, slot: int, preferences: bytes) -> UserRow:
         """The row of a user as it travels, with the preferences that came with the newest event."""
         partition, next_offset, epoch, n, t, ts = self._meta[slot].item()
         return {
@@ -142,7 +142,7 @@ class UserRows:
         """
         for slot in self.of_partition(partition):
             user = self.table.name(slot)
-            yield user, self.row(slot, [])
+            yield user, self.row(slot, b"")
             for chunk, hashes in self.table.seen_chunks(slot):
                 yield seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}
 

@@ -31,8 +31,8 @@ class UserRow(TypedDict):
     """Append time of the newest event in interactions, Unix ms."""
     b: dict[str, bytes]
     """Parameters and history by block name (model.layout), little-endian."""
-    pref: list[list[float]]
-    """Newest decayed category preferences: [[category hash, weight], ...]."""
+    pref: bytes
+    """Newest decayed category preferences, as in the features record (features.unpack_preference)."""
     seen: int
     """Number of distinct items seen, over all chunks."""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.contracts.inner import extraction_state
+from services.contracts.inner import extraction_state, features
 from services.contracts.inner.weights import WEIGHTS_KEY
 from services.contracts.keys import category_feature, item_hash
 from services.feature_extraction.processor import ITEMS
@@ -169,11 +169,11 @@ def test_a_feature_has_everything_that_was_computed() -> None:
         "session": [0, 0, -1],
         "ctx": [],
         "content": driver.of("ann")[1]["content"],
-        "pref": [],
+        "pref": b"",
     }
     assert second["id"] == f"{home('ann')}@1"
     assert second["session"] == [0, 1, 1000]
-    assert second["pref"][0][0] == category_feature("Drama")
+    assert features.unpack_preference(second["pref"])[0][0] == category_feature("Drama")
 
 
 def test_repeats_are_dropped_across_batches_and_restores() -> None:

@@ -66,9 +66,11 @@ def event_record(event: Event, partition: int, number: int) -> features.EventFea
         "ts": START_MS + number,
         "w": event.weight,
         "session": [0, 0, -1],
-        "ctx": [7],
-        "content": [feature(KIND_CATEGORY, event.item % 3), feature(KIND_YEAR, 1990 + event.item)],
-        "pref": [[event.item % 3, 1.0 + number]],
+        "ctx": features.pack_features([7]),
+        "content": features.pack_features(
+            [feature(KIND_CATEGORY, event.item % 3), feature(KIND_YEAR, 1990 + event.item)]
+        ),
+        "pref": features.pack_preference([(event.item % 3, 1.0 + number)]),
     }
 
 
