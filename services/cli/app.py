@@ -16,7 +16,9 @@ _SEE = "See it work"
 COMMANDS: dict[str, Entry] = {
     "demo": Entry("services.cli.demo.command:app", "Start everything, replay a stream and show what is learned.", _SEE),
     "evaluate": Entry("services.cli.evaluate:app", "Measure the model on a file of events, without Kafka.", _SEE),
-    "broker": Entry("services.cli.broker:app", "Start a Kafka broker on 127.0.0.1 in the foreground.", _RUN),
+    "broker": Entry(
+        "services.cli.broker:app", "Run Apache Kafka on this machine, with nothing installed but Python.", _RUN
+    ),
     "topics": Entry("services.cli.topics:app", "Create, check and list the topics.", _RUN),
     "run": Entry("services.cli.run:app", "Run one of the three services in the foreground.", _RUN),
     "produce": Entry("services.cli.produce.command:app", "Replay events and items from files into Kafka.", _FEED),

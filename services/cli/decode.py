@@ -55,8 +55,10 @@ def show_key(key: bytes | None) -> Any:
         return readable(key)
     if not mark:
         return text
-    shown = rest.decode("ascii") if rest.isascii() and rest.decode("ascii").isprintable() else rest.hex(" ")
-    return f"{text}\\0{shown}"
+    if rest.isascii() and rest.decode().isprintable():
+        return f"{text}\\0{rest.decode()}"
+    # A letter says what the record is, the rest is a number or an offset.
+    return f"{text}\\0{rest[:1].decode('latin-1')} {rest[1:].hex(' ')}"
 
 
 def readable(value: bytes) -> Any:

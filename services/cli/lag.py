@@ -59,10 +59,10 @@ def lag(
     live: Annotated[bool, typer.Option("--live", "-f", help="Show it again every second, with the rates.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far each service is behind: committed position, end and lag per partition.
+    """Show how far each service is behind.
 
-    Lag counts offsets, transaction marks included: the position of a service that has read everything
-    can be a few offsets short of the end.
+    Gives committed position, end and lag per group and partition. Lag counts offsets, transaction marks
+    included: the position of a service that has read everything can be a few offsets short of the end.
     """
     connect(settings)
     admin = make_admin(settings)

@@ -57,10 +57,11 @@ def recommend(  # noqa: PLR0913 - one parameter per option
     titles: Annotated[bool, typer.Option("--titles/--no-titles", help="Look the titles up in the items topic.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a user's current list with the reason of every item.
+    """Show a user's current list, or ask for a new one.
 
-    Reads the user's partition of the recommendations topic. With --request (or -k, --exclude, --context,
-    --include-seen) it asks for a new list and waits for the answer; the user may be one never seen.
+    Every item comes with its reason. Reads the user's partition of the recommendations topic. With --request
+    (or -k, --exclude, --context, --include-seen) it asks for a new list and waits for the answer; the user
+    may be one never seen.
     """  # fmt: skip
     wanted: RecommendationRequest = {
         "request_id": str(uuid.uuid4()),

@@ -76,10 +76,11 @@ def tail(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with records as they come.")] = False,
 ) -> None:
-    """Print records of any topic as JSON lines: topic, partition, offset, timestamp, key, value.
+    """Print records of any topic as JSON lines.
 
-    Avro, JSON and the msgpack of the inner topics are decoded; raw arrays are printed as numbers. A
-    record that cannot be decoded is printed with its error. Only committed records are read.
+    A line has topic, partition, offset, timestamp, key and value, and headers where there are any. Avro, JSON
+    and the msgpack of the inner topics are decoded; raw arrays are printed as numbers. A record that cannot
+    be decoded is printed with its error. Only committed records are read.
     """  # fmt: skip
     wanted = _wanted(settings, topic, user, item)
     show = line_maker(wanted.topic, value_decoder(wanted.topic, registry_of(settings), settings.topic_prefix))

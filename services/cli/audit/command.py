@@ -124,12 +124,12 @@ def audit_command(
     ] = RuntimeSettings.model_fields["delivery"].default,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove from the topics that nothing was lost or repeated, or show where it was.
+    """Prove from the topics that nothing was lost or repeated.
 
-    Reads the topics read_committed, from their starts to their ends at this moment or to chosen offsets,
-    and checks that learning batches tile the features of every partition, that every interaction is
-    accounted for once, that item-state is the fold of the item-deltas bit for bit, and that user rows carry
-    the last offset of their batches. Works on a live system. Exit code 0: clean, 1: refuted.
+    Or shows where it was. Reads the topics read_committed, from their starts to their ends at this moment or
+    to chosen offsets, and checks that learning batches tile the features of every partition, that every
+    interaction is accounted for once, that item-state is the fold of the item-deltas bit for bit, and that
+    user rows carry the last offset of their batches. Works on a live system. Exit code 0: clean, 1: refuted.
     """  # fmt: skip
     stops = {**_stops_of_file(ends_from), **_stops(until or [])}
     with _progress() as (begin, progress):
