@@ -152,8 +152,14 @@ class _Late:
 def _writer(settings: RuntimeSettings, transactional_id: str, metrics: Metrics, log: Log, late: _Late) -> Writer:
     prefix = settings.topic_prefix
     if settings.delivery == "exactly-once":
-        producer = Producer(transactional_config(settings, transactional_id))
-        return ExactlyOnce(Sending(producer, prefix, metrics, log, late.check), late)
+        config = transactional_config(settings, transactional_id)
+
+        def make() -> Producer:
+            return Producer({**config, "error_cb": lambda error: sending.trouble(error)})
+
+        sending = Sending(prefix, metrics, log, late.check)
+        sending.producer = make()
+        return ExactlyOnce(sending, late, make, settings.transaction_timeout_ms / 1000)
     failed: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Any) -> None:
@@ -161,8 +167,16 @@ def _writer(settings: RuntimeSettings, transactional_id: str, metrics: Metrics, 
             failed.append(error)
 
     # The client calls back for failed messages only, so that a record costs no Python call.
-    producer = Producer({**producer_config(settings), "on_delivery": delivered, "delivery.report.only.error": True})
-    return AtLeastOnce(Sending(producer, prefix, metrics, log, late.check), late, failed)
+    sending = Sending(prefix, metrics, log, late.check)
+    sending.producer = Producer(
+        {
+            **producer_config(settings),
+            "on_delivery": delivered,
+            "delivery.report.only.error": True,
+            "error_cb": sending.trouble,
+        }
+    )
+    return AtLeastOnce(sending, late, failed)
 
 
 def _store(

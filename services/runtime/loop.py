@@ -195,12 +195,13 @@ class Loop:
         return turn
 
     def _add_table_letters(self, turn: Turn) -> None:
-        """Every replica reads the tables; the owner of task 0 reports their bad records, once."""
+        """Every replica reads the tables; the owner of task 0 reports their bad records.
+
+        Its committed positions of the tables say up to where they are reported already: each is reported once.
+        """
         if not self._restorer.bad:
             return
         found, owner = self._restorer.bad, self.tasks.get(0)
-        if owner is None:
-            found.clear()
         if owner is None or owner.state is not TaskState.RUNNING:
             return
         reported = self._member.committed({(item.topic, item.partition) for item in found})

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.runtime.admin import create_topics
-from tests.kafka.runtime.hop import HopSettings
+from tests.kafka.runtime.hop import STARTED, HopSettings
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """A failing test leaves no process."""
+    yield
+    for process in list(STARTED):
+        process.kill()
 
 
 @pytest.fixture

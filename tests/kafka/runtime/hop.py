@@ -175,11 +175,16 @@ def on_thread(settings: HopSettings, instance: str = "a") -> Iterator[OnThread]:
         raise hop.error
 
 
+STARTED: list[Process] = []
+"""What a failing test may have left running."""
+
+
 class Process:
     """One hop as a process."""
 
     def __init__(self, settings: HopSettings, instance: str, log: Path, **extra: str) -> None:
         self.log = log
+        STARTED.append(self)
         environment = dict(os.environ)
         for name, value in settings.model_dump().items():
             environment[f"STREAMREC_{name.upper()}"] = str(value)
@@ -226,6 +231,7 @@ class Process:
         """Exit code."""
         code = self.process.wait(seconds)
         self._file.close()
+        STARTED.remove(self)
         return code
 
     def terminate(self) -> int:

@@ -100,19 +100,17 @@ def test_an_aborted_transaction_leaves_nothing(
     """An abort is tried again with the same records; a second one begins a new incarnation that reads all anew."""
     produce(settings, EVENTS, _events(200))
     left = [times]
-    commit = ExactlyOnce._transact
+    prepare = ExactlyOnce._prepare
 
     def failing(self: ExactlyOnce, outputs: Any, offsets: Any) -> None:
         if left[0] and outputs:
             left[0] -= 1
-            self._producer.begin_transaction()
-            self._open = True
-            self._sending.send(outputs)
+            prepare(self, outputs, offsets)
             self._producer.flush(10)
             raise AbortedError("the test says so")
-        commit(self, outputs, offsets)
+        prepare(self, outputs, offsets)
 
-    monkeypatch.setattr(ExactlyOnce, "_transact", failing)
+    monkeypatch.setattr(ExactlyOnce, "_prepare", failing)
     with on_thread(settings) as hop:
         found = wait_for(settings, 200)
         produce(settings, EVENTS, [(b"user0", event(200))])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.runtime.tasks import TaskState
 from tests.kafka.runtime.hop import (
     EVENTS,
     REQUESTS,
@@ -71,7 +72,8 @@ def test_rebalance_in_the_middle_of_a_restore(settings: HopSettings, protocol: s
     rows = [(b"user%d" % number, b"7") for number in range(20_000)]
     produce(settings, STATE, rows)
     with restoring(settings, "a") as first, on_thread(settings, "b") as second:
-        first.until("ready", lambda: first.loop.watch.ready)
+        hops = (first, second)
+        first.until("all run", lambda: sum(len(hop.loop.tasks.having(TaskState.RUNNING)) for hop in hops) == 4)
         held = {**first.hop.counts, **second.hop.counts}
         assert sorted(held) == [0, 1, 2, 3]
         assert first.hop.counts

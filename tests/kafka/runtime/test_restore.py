@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-from services.runtime.client import make_admin
+from services.runtime.admin import create_topics
+from services.runtime.assembly import group_of
+from services.runtime.client import make_admin, make_consumer
 from services.runtime.errors import PositionError, StateError
 from tests.kafka.runtime.hop import (
     EVENTS,
+    NAME,
     STATE,
     HopSettings,
     OnThread,
@@ -106,8 +109,6 @@ def test_a_checkpoint_of_another_cluster_is_wiped(filled: HopSettings) -> None:
     name = filled.topic_prefix + STATE
     for future in admin.delete_topics([name]).values():
         future.result()
-    from services.runtime.admin import create_topics
-
     time.sleep(0.5)
     create_topics(filled)
     with on_thread(filled) as hop:
@@ -140,8 +141,6 @@ def test_retention_below_the_committed_position(filled: HopSettings) -> None:
 
 def make_end(settings: HopSettings, partition: int) -> int:
     """End of a partition of the leading topic."""
-    from services.runtime.client import make_consumer
-
     consumer = make_consumer(settings)
     try:
         return consumer.get_watermark_offsets(TopicPartition(settings.topic_prefix + EVENTS, partition), 10)[1]
@@ -149,17 +148,13 @@ def make_end(settings: HopSettings, partition: int) -> int:
         consumer.close()
 
 
-def test_a_position_past_the_end_is_an_error(filled: HopSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A leading topic that was made anew under old committed positions is refused, with what to do."""
+def test_a_position_past_the_end_is_an_error(settings: HopSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A committed position that the log does not reach is refused, with what to do."""
     monkeypatch.setattr("services.runtime.lifecycle._PAST_END_PATIENCE_S", 0.5)
-    admin = make_admin(filled)
-    for future in admin.delete_topics([filled.topic_prefix + EVENTS]).values():
-        future.result()
-    from services.runtime.admin import create_topics
-
-    time.sleep(0.5)
-    create_topics(filled)
-    hop = OnThread(filled)
+    consumer = make_consumer(settings, group_of(settings, NAME))
+    consumer.commit(offsets=[TopicPartition(settings.topic_prefix + EVENTS, 1, 10_000)], asynchronous=False)
+    consumer.close()
+    hop = OnThread(settings)
     hop.wait()
-    # The broker may have dropped the positions with the topic; then the stream begins at the start of the new log.
-    assert hop.error is None or isinstance(hop.error, PositionError)
+    assert isinstance(hop.error, PositionError)
+    assert "--reset-offsets" in str(hop.error)
