@@ -26,8 +26,8 @@ class Preferences:
         self._per_ms = 1.0 / (half_life_days * _DAY_MS)
         self._size = size
 
-    def at(self, row: ExtractionRow, event_ms: int) -> list[list[float]]:
-        """The preference at a moment: [[category feature, weight], ...], strongest first.
+    def at(self, row: ExtractionRow, event_ms: int) -> list[tuple[int, float]]:
+        """The preference at a moment: (category feature, weight) pairs, strongest first.
 
         A moment before the row's newest event sees the preference as it stands, without growing it back.
         """
@@ -35,7 +35,7 @@ class Preferences:
         if not names:
             return []
         factor = math.exp2((row["pt"] - max(event_ms, row["t"])) * self._per_ms)
-        return [[name, weight * factor] for name, weight in zip(names, row["pw"], strict=True)]
+        return list(zip(names, [weight * factor for weight in row["pw"]], strict=True))
 
     def add(self, row: ExtractionRow, categories: Sequence[int], weight: float, event_ms: int) -> None:
         """Take in an event on an item of these categories, which share its weight.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from services.contracts.inner.codec import pack, unpack
@@ -86,7 +87,7 @@ class ExtractionBatch(TypedDict):
 
 
 def pack_features(values: Sequence[int]) -> bytes:
-    """Hashed features as they travel, uint32[] little-endian: a list of numbers costs every reader ten times as much."""
+    """Hashed features as they travel, uint32[] little-endian: a list of numbers costs its reader ten times as much."""
     return struct.pack(f"<{len(values)}I", *values)
 
 
@@ -95,9 +96,9 @@ def unpack_features(packed: bytes) -> list[int]:
     return list(struct.unpack(f"<{len(packed) // 4}I", packed))
 
 
-def pack_preference(preference: Iterable[Sequence[float]]) -> bytes:
+def pack_preference(preference: Sequence[tuple[int, float]]) -> bytes:
     """(category feature, weight) pairs as they travel: uint32 and float32 in turn, little-endian."""
-    return b"".join(_PAIR.pack(int(category), weight) for category, weight in preference)
+    return struct.pack("<" + "If" * len(preference), *chain.from_iterable(preference))
 
 
 def unpack_preference(packed: bytes) -> list[tuple[int, float]]:
