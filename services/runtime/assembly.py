@@ -24,6 +24,7 @@ from services.runtime.restore import Limits, Restorer
 from services.runtime.settings import RuntimeSettings
 from services.runtime.source import Source
 from services.runtime.tasks import Position, Task
+from services.runtime.trouble import Trouble
 from services.runtime.writer import AtLeastOnce, ExactlyOnce, Sending, Writer
 
 _ASK_TIMEOUT_S = 5.0
@@ -51,40 +52,55 @@ def build(
     clock_ms: Callable[[], int] = now_ms,
     *,
     checkpoints: bool = True,
+    instead_of: Loop | None = None,
 ) -> Loop:
     """One loop, with clients of its own. A broker must answer.
+
+    Args:
+        processor: what it drives.
+        settings: of the service.
+        replica: its name and folder.
+        clock_ms: the wall clock, Unix ms.
+        checkpoints: keep local checkpoints of the state topics.
+        instead_of: a loop that has ended; its metrics and its watch go on.
 
     Raises:
         KafkaException: no broker answers.
     """
     group = group_of(settings, processor.name)
     prefix = settings.topic_prefix
-    metrics = Metrics((("processor", processor.name),))
+    metrics = instead_of.metrics if instead_of else Metrics((("processor", processor.name),))
+    watch = instead_of.watch if instead_of else Watch(processor.name, metrics, settings.stall_after_s)
     log = logger(processor=processor.name, instance=replica.instance)
-    reader = Source(consumer_config(settings, group), prefix, log)
+    trouble = Trouble(log)
+    reader = Source(consumer_config(settings, group), prefix, trouble)
     store = _store(processor, settings, replica, reader, log) if checkpoints else None
     late = _Late()
-    writer = _writer(settings, transactional_id_of(settings, processor.name, replica.instance), metrics, log, late)
+    writer = _writer(settings, transactional_id_of(settings, processor.name, replica.instance), metrics, trouble, late)
 
     def member(loop: Loop) -> Membership:
         late.loop = loop
         late.members = Membership(
-            member_config(settings, group, replica.instance), prefix + processor.inputs.leading, prefix, loop.life, log
+            member_config(settings, group, replica.instance),
+            prefix + processor.inputs.leading,
+            prefix,
+            loop.life,
+            trouble,
         )
         return late.members
 
     parts = Parts(
         member=member,
         reading=Reading(
-            Source(consumer_config(settings, group), prefix, log),
+            Source(consumer_config(settings, group), prefix, trouble),
             Restorer(processor, reader, (store, late.limits) if store else None, metrics, log),
             writer,
             CheckpointKeeper(processor, store, late.limits, metrics, settings) if store else Keeper(),
         ),
         dead_letters=DeadLetters(processor.name, prefix, settings.dead_letter_limit),
         metrics=metrics,
-        watch=Watch(processor.name, metrics, settings.stall_after_s),
-        log=log,
+        watch=watch,
+        trouble=trouble,
     )
     return Loop(processor, settings, parts, lambda: replica.next_epoch(clock_ms), clock_ms)
 
@@ -149,17 +165,13 @@ class _Late:
         self.members.commit(offsets)
 
 
-def _writer(settings: RuntimeSettings, transactional_id: str, metrics: Metrics, log: Log, late: _Late) -> Writer:
-    prefix = settings.topic_prefix
+def _writer(
+    settings: RuntimeSettings, transactional_id: str, metrics: Metrics, trouble: Trouble, late: _Late
+) -> Writer:
+    prefix, log = settings.topic_prefix, trouble.log
     if settings.delivery == "exactly-once":
-        config = transactional_config(settings, transactional_id)
-
-        def make() -> Producer:
-            return Producer({**config, "error_cb": lambda error: sending.trouble(error)})
-
-        sending = Sending(prefix, metrics, log, late.check)
-        sending.producer = make()
-        return ExactlyOnce(sending, late, make, settings.transaction_timeout_ms / 1000)
+        producer = Producer({**transactional_config(settings, transactional_id), "error_cb": trouble})
+        return ExactlyOnce(Sending(producer, prefix, metrics, log, late.check), late)
     failed: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Any) -> None:
@@ -167,16 +179,9 @@ def _writer(settings: RuntimeSettings, transactional_id: str, metrics: Metrics, 
             failed.append(error)
 
     # The client calls back for failed messages only, so that a record costs no Python call.
-    sending = Sending(prefix, metrics, log, late.check)
-    sending.producer = Producer(
-        {
-            **producer_config(settings),
-            "on_delivery": delivered,
-            "delivery.report.only.error": True,
-            "error_cb": sending.trouble,
-        }
-    )
-    return AtLeastOnce(sending, late, failed)
+    callbacks = {"on_delivery": delivered, "delivery.report.only.error": True, "error_cb": trouble}
+    producer = Producer({**producer_config(settings), **callbacks})
+    return AtLeastOnce(Sending(producer, prefix, metrics, log, late.check), late, failed)
 
 
 def _store(

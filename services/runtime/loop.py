@@ -15,7 +15,6 @@ from services.runtime.deadletters import DeadLetters
 from services.runtime.errors import AbortedError, StopBudgetError
 from services.runtime.health import Summary, Watch
 from services.runtime.lifecycle import Lifecycle, Reading
-from services.runtime.log import Log
 from services.runtime.membership import Membership
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Batch, Outputs, Processor, Slice
@@ -23,6 +22,7 @@ from services.runtime.settings import RuntimeSettings
 from services.runtime.source import Grouped
 from services.runtime.stepping import Turn
 from services.runtime.tasks import TaskState
+from services.runtime.trouble import Trouble
 
 _IDLE_S = 0.1
 """Longest wait for input: how late a stop, a rebalance or a table record may be noticed when idle."""
@@ -39,7 +39,7 @@ class Parts:
     dead_letters: DeadLetters
     metrics: Metrics
     watch: Watch
-    log: Log
+    trouble: Trouble
 
 
 class Loop:
@@ -58,13 +58,14 @@ class Loop:
         self.settings = settings
         self.metrics = parts.metrics
         self.watch = parts.watch
-        self.log = parts.log
+        self.trouble = parts.trouble
+        self.log = parts.trouble.log
         self.life = Lifecycle(
             processor,
             parts.reading,
             parts.watch,
             parts.metrics,
-            parts.log,
+            self.log,
             settings.revoke_budget_ms / 1000,
             self.check_stop,
         )
@@ -96,6 +97,7 @@ class Loop:
             self._member.close()
             self.log.info("loop.stopped")
         finally:
+            self._member.abandon()
             self._writer.close()
             self._source.close()
             self._restorer.close()

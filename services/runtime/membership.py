@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from services.runtime.errors import FatalError
-from services.runtime.log import Log, Throttle
+from services.runtime.log import Throttle
 from services.runtime.tasks import Position
+from services.runtime.trouble import Trouble
 from services.runtime.writer import fatal
 
 _COMMITTED_TIMEOUT_S = 0.5
@@ -37,12 +38,13 @@ class Listener(Protocol):
 class Membership:
     """One member of one consumer group, subscribed to one topic."""
 
-    def __init__(self, config: dict[str, Any], topic: str, prefix: str, listener: Listener, log: Log) -> None:
+    def __init__(self, config: dict[str, Any], topic: str, prefix: str, listener: Listener, trouble: Trouble) -> None:
         """`topic`: the leading topic's name in Kafka."""
+        self._trouble = trouble
+        self._log = trouble.log
         self._topic = topic
         self._prefix = prefix
-        self._listener = listener
-        self._log = log
+        self._listener: Listener | None = listener
         self._throttle = Throttle()
         self._broken: FatalError | None = None
         self._failure: BaseException | None = None
@@ -86,9 +88,7 @@ class Membership:
             return None
         if any(place.error for place in found):
             return None
-        return {
-            (place.topic.removeprefix(self._prefix), place.partition): max(place.offset, -1) for place in found
-        }
+        return {(place.topic.removeprefix(self._prefix), place.partition): max(place.offset, -1) for place in found}
 
     def metadata(self) -> Any:
         """The group metadata of this moment, for a transaction."""
@@ -114,23 +114,34 @@ class Membership:
         self._consumer.close()
         self._raise_failure()
 
+    def abandon(self) -> None:
+        """Leave after a failure: nobody is told any more. Does nothing after `close`."""
+        self._listener = None
+        try:
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as error:
+            self._log.debug("group.abandoned", error=str(error))
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
             place.offset = _NOT_READ_FROM
         consumer.incremental_assign(partitions)
         consumer.pause(partitions)
         self.joined = True
-        self._guard(self._listener.assigned, partitions)
+        if self._listener is not None:
+            self._guard(self._listener.assigned, partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            self._guard(self._listener.revoked, partitions)
+            if self._listener is not None:
+                self._guard(self._listener.revoked, partitions)
         finally:
             consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            self._guard(self._listener.lost, partitions)
+            if self._listener is not None:
+                self._guard(self._listener.lost, partitions)
             if self._failure is not None:
                 # Whoever has our name now must not be thrown out by our joining again.
                 consumer.unsubscribe()
@@ -153,8 +164,8 @@ class Membership:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._broken = fatal("group", error)
-        elif self._throttle.due(error.name()):
-            self._log.warning("kafka.trouble", error=error.str(), code=error.name())
+        else:
+            self._trouble(error)
 
     def _judge(self, error: KafkaError) -> None:
         if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):

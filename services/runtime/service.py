@@ -18,7 +18,7 @@ from services.runtime import admin
 from services.runtime.assembly import build
 from services.runtime.client import passthrough, redacted
 from services.runtime.deadletters import TOPIC as DEAD_LETTERS
-from services.runtime.errors import FatalError
+from services.runtime.errors import FatalError, FencedError
 from services.runtime.health import HealthServer
 from services.runtime.log import configure, logger
 from services.runtime.loop import Loop
@@ -64,6 +64,7 @@ class _Service:
         self._make = processors
         self._stop = threading.Event()
         self._failed: list[BaseException] = []
+        self._loops: list[Loop] = []
         self._log = logger(service=name)
 
     def run(self) -> int:
@@ -73,6 +74,7 @@ class _Service:
         replica = Replica.take(
             self._settings.state_dir, self._settings.topic_prefix + self._name, self._settings.instance
         )
+        self._replica = replica
         self._log = self._log.bind(instance=replica.instance)
         server = self._listen()
         try:
@@ -107,14 +109,17 @@ class _Service:
         return server
 
     def _drive(self, loops: Sequence[Loop]) -> int:
+        self._loops = list(loops)
         threads = [
-            threading.Thread(target=self._guard, args=(loop,), name=loop.processor.name, daemon=True) for loop in loops
+            threading.Thread(target=self._guard, args=(place,), name=loop.processor.name, daemon=True)
+            for place, loop in enumerate(loops)
         ]
         for thread in threads:
             thread.start()
         while not self._stop.is_set() and all(thread.is_alive() for thread in threads):
             self._stop.wait(_LOOK_S)
-        for loop in loops:
+        self._stop.set()
+        for loop in self._loops:
             loop.stop()
         return self._join(threads)
 
@@ -136,15 +141,38 @@ class _Service:
         self._log.info("service.stopped")
         return EXIT_OK
 
-    def _guard(self, loop: Loop) -> None:
-        try:
-            loop.run()
-        except FatalError as error:
-            self._failed.append(error)
-            loop.log.error("loop.failed", kind=type(error).__name__, reason=str(error))  # noqa: TRY400 - no traceback
-        except BaseException as error:  # whatever ends a loop must end the process
-            self._failed.append(error)
-            loop.log.exception("loop.crashed", epoch=loop.epoch)
+    def _guard(self, place: int) -> None:
+        while True:
+            loop = self._loops[place]
+            try:
+                return loop.run()
+            except FencedError as error:
+                if not loop.trouble.recently_cut_off() or not self._rebuild(place, error):
+                    return self._failed_with(loop, error)
+            except BaseException as error:  # whatever ends a loop must end the process
+                return self._failed_with(loop, error)
+
+    def _rebuild(self, place: int, reason: FencedError) -> bool:
+        """Begin again with new clients, as a new process would; false when the service stops meanwhile."""
+        loop = self._loops[place]
+        loop.log.warning("loop.rebuild", reason=str(reason), because="the connection to Kafka was broken lately")
+        while admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
+            try:
+                self._loops[place] = build(loop.processor, self._settings, self._replica, instead_of=loop)
+            except KafkaException as failure:
+                self._say_waiting(failure.args[0].str())
+                continue
+            if self._stop.is_set():
+                self._loops[place].stop()
+            return True
+        return False
+
+    def _failed_with(self, loop: Loop, error: BaseException) -> None:
+        self._failed.append(error)
+        if isinstance(error, FatalError):
+            loop.log.error("loop.failed", kind=type(error).__name__, reason=str(error))
+        else:
+            loop.log.error("loop.crashed", epoch=loop.epoch, exc_info=error)
 
     def _check_topics(self, processors: Sequence[Processor]) -> None:
         names = {topic for topic, _ in topics.access(self._name)} if self._name in topics.SERVICES else set()

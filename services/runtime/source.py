@@ -9,8 +9,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from services.runtime.errors import FatalError
-from services.runtime.log import Log, Throttle
+from services.runtime.log import Throttle
 from services.runtime.tasks import Position
+from services.runtime.trouble import Trouble
 from services.runtime.writer import fatal
 
 Grouped = dict[Position, list[Message]]
@@ -22,10 +23,11 @@ _NEVER = 1 << 63
 class Source:
     """A consumer with hand-made assignments: the inputs of tasks, or state and tables."""
 
-    def __init__(self, config: dict[str, Any], prefix: str, log: Log) -> None:
+    def __init__(self, config: dict[str, Any], prefix: str, trouble: Trouble) -> None:
         """`config`: see `client.consumer_config`."""
         self._prefix = prefix
-        self._log = log
+        self._trouble = trouble
+        self._log = trouble.log
         self._throttle = Throttle()
         self._names: dict[str, str] = {}
         self._broken: FatalError | None = None
@@ -163,8 +165,8 @@ class Source:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._broken = fatal("reading", error)
-        elif self._throttle.due(error.name()):
-            self._log.warning("kafka.trouble", error=error.str(), code=error.name())
+        else:
+            self._trouble(error)
 
     def _raise_broken(self) -> None:
         if self._broken is not None:

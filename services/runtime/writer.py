@@ -70,10 +70,8 @@ class Writer(Protocol):
 class Sending:
     """The producing half: prefix, backpressure, errors in words."""
 
-    producer: Producer
-    """Set before the first use; a new one takes its place when the broker has fenced it for an outlived transaction."""
-
-    def __init__(self, prefix: str, metrics: Metrics, log: Log, check: Callable[[], None]) -> None:
+    def __init__(self, producer: Producer, prefix: str, metrics: Metrics, log: Log, check: Callable[[], None]) -> None:
+        self.producer = producer
         self.log = log
         self.check = check
         """Raises when a clean stop has run out of time: asked in every loop that waits for a broker."""
@@ -81,15 +79,6 @@ class Sending:
         self._names: dict[str, str] = {}
         self._prefix = prefix
         self._throttle = Throttle()
-        self.outage_at = float("-inf")
-        """When the connection to Kafka was last seen broken (monotonic)."""
-
-    def trouble(self, error: KafkaError) -> None:
-        """The client's error callback."""
-        if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-            self.outage_at = time.monotonic()
-        if self._throttle.due(error.name()):
-            self.log.warning("kafka.trouble", error=error.str(), code=error.name())
 
     def physical(self, topic: str) -> str:
         """Name in Kafka."""
@@ -147,18 +136,12 @@ class Sending:
 class ExactlyOnce:
     """One transaction per step: outputs, state changelog and consumed positions stand or fall together."""
 
-    def __init__(self, sending: Sending, members: Members, make: Callable[[], Producer], timeout_s: float) -> None:
-        """`make` makes a producer with our transactional.id; `timeout_s` is that of a transaction."""
+    def __init__(self, sending: Sending, members: Members) -> None:
+        """`sending.producer` has our transactional.id."""
         self._sending = sending
+        self._producer = sending.producer
         self._members = members
-        self._make = make
-        self._timeout_s = timeout_s
         self._open = False
-        self._began = 0.0
-
-    @property
-    def _producer(self) -> Producer:
-        return self._sending.producer
 
     def begin(self) -> None:
         """Register the transactional id: an open transaction of a dead incarnation is aborted, a zombie fenced."""
@@ -182,11 +165,6 @@ class ExactlyOnce:
         except AbortedError as error:
             self._abort(error)
             raise
-        except FencedError:
-            if not self._outlived():
-                raise
-            self._renew()
-            raise AbortedError("the transaction outlived its timeout while Kafka was away") from None
 
     def lost(self, positions: Mapping[Position, int]) -> None:
         """Ask the broker whether our transactional id is still ours: before we join again and throw out an heir.
@@ -220,26 +198,9 @@ class ExactlyOnce:
         """Everything of a transaction except its commit."""
         self._call("begin_transaction", self._producer.begin_transaction)
         self._open = True
-        self._began = time.monotonic()
         self._sending.send(outputs)
         if offsets:
             self._send_offsets(offsets)
-
-    def _outlived(self) -> bool:
-        """Whether the broker itself has ended our transaction, for its age, and fenced us with it.
-
-        An heir with our name leads to the same error. It is told apart by the lost connection: a process that was
-        frozen while an heir was started keeps its connections. Were it an heir after all, our new registration
-        would fence it, and its own start ours: one too many is thrown out, nothing is written twice.
-        """
-        return time.monotonic() - self._began >= self._timeout_s and self._sending.outage_at >= self._began
-
-    def _renew(self) -> None:
-        self._sending.log.warning("transaction.renew", reason="the broker ended it while it was away")
-        self._sending.producer.purge()
-        self._sending.producer = self._make()
-        self._open = False
-        self.begin()
 
     def _send_offsets(self, offsets: Mapping[Position, int]) -> None:
         positions = self._sending.partitions(offsets)
@@ -250,12 +211,7 @@ class ExactlyOnce:
     def _abort(self, reason: AbortedError, *, again: bool = False) -> None:
         self._sending.log.warning("transaction.abort", reason=str(reason), again=again)
         self._sending.metrics.add("aborts_total")
-        try:
-            self._call("abort_transaction", lambda: self._producer.abort_transaction(_ABORT_TIMEOUT_S))
-        except FencedError:
-            if not self._outlived():
-                raise
-            self._renew()
+        self._call("abort_transaction", lambda: self._producer.abort_transaction(_ABORT_TIMEOUT_S))
         self._open = False
 
     def _call(self, doing: str, call: Callable[[], None]) -> None:
@@ -285,6 +241,7 @@ class AtLeastOnce:
     def __init__(self, sending: Sending, members: Members, failed: list[KafkaError]) -> None:
         """`failed`: where the producer's callback puts the errors of messages that the client gave up."""
         self._sending = sending
+        self._producer = sending.producer
         self._members = members
         self._failed = failed
         self._left: dict[Position, int] = {}
@@ -295,7 +252,7 @@ class AtLeastOnce:
     def write(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
         """Produce, wait until every record is acknowledged, commit the positions."""
         self._sending.send(outputs)
-        while self._sending.producer.flush(_CALL_TIMEOUT_S):
+        while self._producer.flush(_CALL_TIMEOUT_S):
             self._sending.waiting("flush", KafkaError(KafkaError._TIMED_OUT))
         if self._failed:
             error = self._failed[0]
@@ -326,7 +283,7 @@ class AtLeastOnce:
 
     def close(self) -> None:
         """Drop what is not acknowledged; nothing after the last `write`."""
-        self._sending.producer.purge()
+        self._producer.purge()
 
 
 def fatal(doing: str, error: KafkaError) -> FatalError:
