@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from services.cli.errors import CliError
 from services.contracts import topics
@@ -80,12 +81,38 @@ def _watermark(client: Consumer, place: TopicPartition) -> tuple[int, int]:
         try:
             low, high = client.get_watermark_offsets(place, timeout=ANSWER_S)
         except KafkaException as error:
-            # A partition that was created a moment ago has its leader in a moment.
-            if error.args[0].code() not in _LEADERLESS or over():
+            if not _leaderless(error) or over():
                 raise
             time.sleep(_PAUSE_S)
         else:
             return low, high
+
+
+def log_offsets(
+    admin: AdminClient, places: Iterable[TopicPartition], *, earliest: bool = False
+) -> dict[tuple[str, int], int]:
+    """{(physical topic, partition): its next offset for read_committed readers}, or the first offset it holds."""
+    spec = OffsetSpec.earliest() if earliest else OffsetSpec.latest()  # type: ignore[no-untyped-call]  # without types
+    asked: dict[TopicPartition, OffsetSpec] = dict.fromkeys(places, spec)
+    found: dict[tuple[str, int], int] = {}
+    over = deadline(ANSWER_S)
+    while asked:
+        futures = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S)
+        for place, future in futures.items():
+            error = future.exception()
+            if error is None:
+                found[place.topic, place.partition] = future.result().offset
+            elif not _leaderless(error) or over():
+                raise error
+        asked = {place: spec for place in asked if (place.topic, place.partition) not in found}
+        if asked:
+            time.sleep(_PAUSE_S)
+    return found
+
+
+def _leaderless(error: BaseException) -> bool:
+    """Whether the error is that of a partition that was created a moment ago, and has its leader in a moment."""
+    return isinstance(error, KafkaException) and error.args[0].code() in _LEADERLESS
 
 
 def read_to_end(

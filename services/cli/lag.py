@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from services.cli.kafka import ANSWER_S, connect
+from services.cli.kafka import ANSWER_S, connect, log_offsets
 from services.cli.options import command
 from services.cli.show import JsonOption, count, out, print_json, table
 from services.runtime.client import make_admin
@@ -107,7 +107,7 @@ def read(admin: AdminClient, settings: KafkaSettings) -> list[Line]:
     committed = {
         processor: _committed(admin, group_of(settings, processor), wanted) for processor, wanted in places.items()
     }
-    ends = _ends(admin, {place for each in places.values() for place in each})
+    ends = log_offsets(admin, {place for each in places.values() for place in each})
     lines = []
     for processor, wanted in places.items():
         state, members = about.get(group_of(settings, processor), ("dead", 0))
@@ -127,16 +127,6 @@ def running(settings: KafkaSettings) -> bool:
 def group_of(settings: KafkaSettings, processor: str) -> str:
     """The consumer group of a processor."""
     return f"{settings.topic_prefix}streamrec.{processor}"
-
-
-def _ends(admin: AdminClient, places: set[TopicPartition]) -> dict[tuple[str, int], int]:
-    if not places:
-        return {}
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no types
-    futures = admin.list_offsets(
-        dict.fromkeys(places, latest), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S
-    )
-    return {(place.topic, place.partition): future.result().offset for place, future in futures.items()}
 
 
 def _members(admin: AdminClient, groups: list[str]) -> dict[str, tuple[str, int]]:

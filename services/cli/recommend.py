@@ -191,7 +191,7 @@ def reason(item: Any, titles: dict[str, str]) -> str:
 
 
 def _named(items: Iterable[str], titles: dict[str, str]) -> str:
-    return ", ".join(titles.get(item, item) for item in items)
+    return ", ".join(dict.fromkeys(titles.get(item, item) for item in items))
 
 
 def _context(given: list[str]) -> dict[str, str]:

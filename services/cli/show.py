@@ -50,6 +50,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | No
     return made
 
 
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names and values, without a head."""
+    made = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        made.add_row(f"  {name}", value)
+    return made
+
+
 def count(number: float) -> str:
     """1234567 -> 1,234,567."""
     return f"{number:,.0f}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import TopicPartition
 
 from services.cli.errors import err
-from services.cli.kafka import ANSWER_S, connect
+from services.cli.kafka import ANSWER_S, connect, log_offsets
 from services.cli.options import command
 from services.cli.show import JsonOption, count, out, print_json, table
 from services.contracts import topics
@@ -124,12 +123,10 @@ def _held(settings: KafkaSettings) -> dict[str, tuple[int, int]]:
     }
     ends = [TopicPartition(name, partition) for name, number in found.items() for partition in range(number)]
     sums = dict.fromkeys(found, 0)
-    latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # they have no types
-    for sign, spec in ((1, latest), (-1, earliest)):
-        asked: dict[TopicPartition, OffsetSpec] = dict.fromkeys(ends, spec)
-        futures = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S)
-        for partition, future in futures.items():
-            sums[partition.topic] += sign * future.result().offset
+    for (name, _), offset in log_offsets(admin, ends).items():
+        sums[name] += offset
+    for (name, _), offset in log_offsets(admin, ends, earliest=True).items():
+        sums[name] -= offset
     return {name: (found[name], sums[name]) for name in found}
 
 

@@ -64,6 +64,8 @@ def audit(
     progress: Callable[[str, int], None] | None = None,
     begin: Callable[[Reading], None] | None = None,
     live: bool | None = None,
+    *,
+    rebuild: bool = False,
 ) -> Verdict:
     """Read the topics read_committed and check them.
 
@@ -74,6 +76,7 @@ def audit(
         progress: called with (topic, offsets read since the last call).
         begin: called with what will be read, before the reading.
         live: whether services run meanwhile; None asks Kafka, which takes a replica that has just stopped for running.
+        rebuild: compute every parameter again as well.
 
     Raises:
         CliError: topics are missing, or retention interferes.
@@ -82,8 +85,13 @@ def audit(
     client = reader(settings)
     try:
         checks = checkers(delivery, settings.user_partitions, settings.item_partitions)
+        live = running(settings) if live is None else live
+        if rebuild:
+            from services.cli.audit.rebuild import RebuildCheck
+
+            checks.append(RebuildCheck(settings.user_partitions, settings.item_partitions, live=live or bool(until)))
         wanted = [topic for topic in READ_ORDER if any(topic in check.topics for check in checks)]
-        pause_s = LIVE_PAUSE_S if (running(settings) if live is None else live) else 0.0
+        pause_s = LIVE_PAUSE_S if live else 0.0
         reading = take_ends(client, wanted, settings.topic_prefix, until or {}, pause_s)
         if begin:
             begin(reading)
@@ -122,6 +130,14 @@ def audit_command(
             help="What the services promise: with at-least-once repeats are not an error.",
         ),
     ] = RuntimeSettings.model_fields["delivery"].default,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Also learn everything again from features and item-deltas, and compare every parameter bit for bit. "
+            "Takes the time that learning took, and memory for both logs.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prove from the topics that nothing was lost or repeated.
@@ -133,7 +149,7 @@ def audit_command(
     """  # fmt: skip
     stops = {**_stops_of_file(ends_from), **_stops(until or [])}
     with _progress() as (begin, progress):
-        verdict = audit(settings, delivery, stops, progress, begin)
+        verdict = audit(settings, delivery, stops, progress, begin, rebuild=rebuild)
     if as_json:
         print_json(verdict.to_json())
     else:

@@ -18,7 +18,7 @@ from services.cli.demo.streams import from_files, generated
 from services.cli.errors import CliError, err
 from services.cli.options import command
 from services.cli.recommend import show_list
-from services.cli.show import JsonOption, count, duration_ms, out, print_json, table
+from services.cli.show import JsonOption, count, duration_ms, out, pairs, print_json
 from services.runtime.settings import KafkaSettings
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -96,9 +96,9 @@ def _show(plan: Plan, report: Report) -> None:
     now, fresh = report.snapshot, report.snapshot.freshness_ms
     lift = f" (×{now.hit_rate / now.popularity_hit_rate:.2f})" if now.popularity_hit_rate else ""
     terms = "all events" if plan.repeats else "items new to the user"
+    out.print("Summary", style="bold")
     out.print(
-        table(
-            ["", ""],
+        pairs(
             [
                 ("stream", plan.stream.title),
                 ("events in", f"{count(now.events)} of {count(now.users)} users, {count(plan.rate)}/s"),
@@ -108,8 +108,7 @@ def _show(plan: Plan, report: Report) -> None:
                 ("popularity", f"{now.popularity_hit_rate:.4f}{lift}"),
                 ("not yet in a list", count(now.waiting)),
                 ("set-up, replay", f"{report.setup_s:.0f} s, {report.stream_s:.0f} s"),
-            ],
-            "Summary",
+            ]
         )
     )
     if report.sample is not None:
