@@ -12,6 +12,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,7 +124,8 @@ class CheckpointStore:
             temporary.replace(path)
             _sync_folder(self._folder)
         except (OSError, TimeoutError) as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             self._log.error(
                 "checkpoint.failed",
                 partition=partition,
@@ -144,7 +146,8 @@ class CheckpointStore:
             limits: {state topic: (log start, log end)} as the broker says now.
         """
         path = self.path(partition)
-        path.with_suffix(".tmp").unlink(missing_ok=True)
+        with suppress(OSError):
+            path.with_suffix(".tmp").unlink(missing_ok=True)
         try:
             file = path.open("rb")
         except FileNotFoundError:
@@ -205,7 +208,7 @@ class CheckpointStore:
                 raise TimeoutError(f"out of time after {count} records")
         checksum = zlib.crc32(buffer, checksum)
         file.write(buffer)
-        file.write(_FOOTER.pack(_FOOTER_MAGIC, count, checksum))
+        file.write(_FOOTER.pack(_FOOTER_MAGIC, count, zlib.crc32(str(count).encode(), checksum)))
         return count
 
     def _match(self, header: Mapping[str, Any], partition: int, limits: Mapping[str, tuple[int, int]]) -> None:
@@ -233,14 +236,14 @@ def _verify(file: BinaryIO) -> int:
     if size < len(MAGIC) + _LENGTH.size:
         raise InvalidCheckpointError("it is too short")
     file.seek(size)
-    magic, _count, expected = _FOOTER.unpack(file.read(_FOOTER.size))
+    magic, count, expected = _FOOTER.unpack(file.read(_FOOTER.size))
     if magic != _FOOTER_MAGIC:
         raise InvalidCheckpointError("it was not written to its end")
     file.seek(0)
     checksum = 0
     for block in _blocks(file, size):
         checksum = zlib.crc32(block, checksum)
-    if checksum != expected:
+    if zlib.crc32(str(count).encode(), checksum) != expected:
         raise InvalidCheckpointError("its checksum does not match")
     return size
 

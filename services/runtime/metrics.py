@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
+import numpy.typing as npt
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 PREFIX = "streamrec_"
@@ -89,6 +90,9 @@ DOCS: dict[str, str] = {
 }
 """What each metric says: the table in docs/operations.md is made from this."""
 
+Values: TypeAlias = float | Sequence[float] | npt.NDArray[Any]
+"""One observation or many."""
+
 Labels = tuple[tuple[str, str], ...]
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -125,7 +129,7 @@ class Metrics:
         for key in [key for key in self._gauges if key[0] == name]:
             del self._gauges[key]
 
-    def observe(self, name: ObservationName, value: float | Sequence[float]) -> None:
+    def observe(self, name: ObservationName, value: Values) -> None:
         """Put one value or many into a histogram."""
         histogram = self._histograms.get(name)
         if histogram is None:

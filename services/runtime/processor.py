@@ -6,11 +6,11 @@ hands it batches, writes what it sends and commits: one `step` is one transactio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from services.runtime.metrics import ObservationName
+from services.runtime.metrics import ObservationName, Values
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
@@ -82,7 +82,7 @@ class Outputs:
     dead: list[tuple[str, int, int, str]] = field(default_factory=list)
     """Records that decoded but were refused by the processor: (topic, partition, offset, why)."""
     positions: dict[tuple[str, int], int | None] = field(default_factory=dict)
-    observations: list[tuple[ObservationName, float | Sequence[float]]] = field(default_factory=list)
+    observations: list[tuple[ObservationName, Values]] = field(default_factory=list)
 
     def send(
         self,
@@ -99,7 +99,7 @@ class Outputs:
         """Send an input record of this batch to dead-letters, with its original bytes."""
         self.dead.append((topic, partition, offset, why))
 
-    def observe(self, name: ObservationName, value: float | Sequence[float]) -> None:
+    def observe(self, name: ObservationName, value: Values) -> None:
         """Feed a histogram of the runtime's registry (freshness in seconds, sizes, ...) with one value or many.
 
         Counted when the step has committed; a numpy array is the cheap way for many.
@@ -140,7 +140,10 @@ class Processor(Protocol):
 
     name: str
     inputs: Inputs
-    decoders: dict[str, Decoder]
+
+    @property
+    def decoders(self) -> Mapping[str, Decoder]:
+        """One decoder for each topic of the inputs (a plain attribute will do)."""
 
     def start(self, epoch: int) -> None:
         """Begin a new incarnation with empty state and empty tables.

@@ -25,7 +25,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from services.runtime.assembly import build
 from services.runtime.client import make_consumer, make_producer
 from services.runtime.loop import Loop
-from services.runtime.processor import Batch, Headers, Inputs, Output, Outputs, Slice
+from services.runtime.processor import Batch, Headers, Inputs, Output, Outputs, Processor, Slice
 from services.runtime.replica import Replica
 from services.runtime.service import run
 from services.runtime.settings import RuntimeSettings, setting
@@ -90,6 +90,7 @@ class Hop:
     def restored(self, partition: int) -> int | None:
         """The committed offset."""
         assert partition in self.counts
+        return None
 
     def step(self, batch: Batch, out: Outputs) -> None:
         """Count, and say so."""
@@ -307,7 +308,7 @@ def check(found: Sequence[dict[str, Any]], numbers: Sequence[int]) -> None:
     assert {user: seen for user, seen in counts.items() if seen != list(range(1, len(seen) + 1))} == {}
 
 
-def _processors(settings: HopSettings, shard: str) -> list[Hop]:
+def _processors(settings: HopSettings, shard: str) -> list[Processor]:
     return [Hop(shard, settings.hop_step_ms, settings.hop_load_us)]
 
 

@@ -1,0 +1,61 @@
+"""Client configuration: passthrough, secrets, and what the runtime keeps to itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.runtime.client import REDACTED, member_config, passthrough, redacted, transactional_config
+from services.runtime.settings import KafkaSettings, RuntimeSettings, SettingsError
+
+
+def test_environment_over_file_and_secrets_from_files(tmp_path: Path) -> None:
+    """Properties come from the file, the environment wins, and a _FILE variable gives the content of a file."""
+    (tmp_path / "props").write_text("# comment\nsecurity.protocol = SASL_SSL\nsasl.mechanism=PLAIN\n\n")
+    (tmp_path / "secret").write_text("hush\n")
+    settings = KafkaSettings(kafka_properties_file=str(tmp_path / "props"))
+    found = passthrough(
+        settings,
+        {
+            "STREAMREC_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+            "STREAMREC_KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "secret"),
+            "STREAMREC_KAFKA_PROPERTIES_FILE": str(tmp_path / "props"),
+            "STREAMREC_TOPIC_PREFIX": "x",
+        },
+    )
+    assert found == {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512", "sasl.password": "hush"}
+
+
+@pytest.mark.parametrize("name", ["sasl.password", "ssl.key.password", "ssl.key.pem", "sasl.oauthbearer.client.secret"])
+def test_secrets_are_never_shown(name: str) -> None:
+    """What may be logged has its secrets blanked out."""
+    assert redacted({name: "hush", "client.id": "me"}) == {name: REDACTED, "client.id": "me"}
+
+
+@pytest.mark.parametrize("name", ["ISOLATION_LEVEL", "ENABLE_AUTO_COMMIT", "TRANSACTIONAL_ID", "PARTITIONER"])
+def test_what_a_promise_depends_on_is_refused(name: str) -> None:
+    """A property that would break exactly-once is an error with its name."""
+    with pytest.raises(SettingsError, match=name.lower().replace("_", ".")):
+        passthrough(KafkaSettings(), {f"STREAMREC_KAFKA_{name}": "x"})
+
+
+def test_a_missing_secret_file_is_a_clear_error(tmp_path: Path) -> None:
+    """The error names the variable and the file."""
+    with pytest.raises(SettingsError, match=r"SASL_PASSWORD_FILE.*nothing-here"):
+        passthrough(KafkaSettings(), {"STREAMREC_KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "nothing-here")})
+
+
+def test_the_new_group_protocol_sets_nothing_forbidden() -> None:
+    """Session, heartbeat and assignor are the broker's to set with KIP-848."""
+    config = member_config(RuntimeSettings(group_protocol="consumer"), "g", "a")
+    assert config["group.protocol"] == "consumer"
+    assert not {"session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"} & set(config)
+    assert config["group.instance.id"] == "a"
+    assert "group.instance.id" not in member_config(RuntimeSettings(membership="dynamic"), "g", "a")
+
+
+def test_a_message_fails_before_its_transaction() -> None:
+    """Otherwise the broker would end the transaction before the loop hears of the failed message."""
+    config = transactional_config(RuntimeSettings(transaction_timeout_ms=4000), "id")
+    assert config["message.timeout.ms"] < config["transaction.timeout.ms"] == 4000

@@ -1,0 +1,49 @@
+"""Replica names: stable, one holder each, with epochs that never go back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.runtime.replica import Replica
+from services.runtime.settings import SettingsError
+
+
+def test_slots_are_taken_in_turn_and_given_back(tmp_path: Path) -> None:
+    """Replicas on one machine get different names; a restart gets the name that is free."""
+    first, second = Replica.take(tmp_path, "svc"), Replica.take(tmp_path, "svc")
+    assert first.instance != second.instance
+    name = first.instance
+    first.release()
+    again = Replica.take(tmp_path, "svc")
+    assert again.instance == name
+    again.release()
+    second.release()
+
+
+def test_a_configured_name_has_one_holder(tmp_path: Path) -> None:
+    """The same name twice on one machine is a clear error, for another service it is fine."""
+    held = Replica.take(tmp_path, "svc", "a")
+    with pytest.raises(SettingsError, match="STREAMREC_INSTANCE"):
+        Replica.take(tmp_path, "svc", "a")
+    Replica.take(tmp_path, "other", "a").release()
+    held.release()
+
+
+def test_epochs_grow_though_the_clock_goes_back(tmp_path: Path) -> None:
+    """Also over a restart."""
+    replica = Replica.take(tmp_path, "svc", "a")
+    clock = iter((100, 100, 50, 200))
+    assert [replica.next_epoch(lambda: next(clock)) for _ in range(4)] == [100, 101, 102, 200]
+    replica.release()
+    again = Replica.take(tmp_path, "svc", "a")
+    assert again.next_epoch(lambda: 7) == 201
+    again.release()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """The error names the setting."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SettingsError, match="state_dir"):
+        Replica.take(tmp_path / "file", "svc")
