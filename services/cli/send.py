@@ -26,12 +26,21 @@ def send_one(settings: KafkaSettings, topic: str, key: str, record: Mapping[str,
         value = codec_for(topic, registry_of(settings), settings.topic_prefix).encode(record)
     except EdgeRecordError as error:
         raise CliError(str(error), code=2) from None
+    return send_bytes(settings, topic, key.encode(), value)
+
+
+def send_bytes(settings: KafkaSettings, topic: str, key: bytes, value: bytes | None) -> tuple[int, int]:
+    """Send one record as it is and wait for its acknowledgement: (partition, offset).
+
+    Raises:
+        CliError: Kafka did not take it.
+    """
     taken: list[tuple[Any, Message]] = []
     producer = make_producer(settings, message_timeout_ms=int(ANSWER_S * 1000))
     producer.produce(
         physical(topic, settings.topic_prefix),
         value,
-        key.encode(),
+        key,
         on_delivery=lambda error, message: taken.append((error, message)),
     )
     producer.flush(ANSWER_S + 1)
