@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from services.contracts.context import context_features
 from services.contracts.edge import InteractionEvent
 from services.contracts.inner import extraction_state as states
 from services.contracts.inner import features
@@ -12,7 +13,6 @@ from services.contracts.inner.extraction_state import ExtractionRow, Pending
 from services.contracts.inner.features import EventFeature
 from services.contracts.keys import item_hash
 from services.feature_extraction.attribution import Attributions
-from services.feature_extraction.context import context_features
 from services.feature_extraction.dedup import DedupWindow, event_mark
 from services.feature_extraction.impressions import IMPRESSION, Impressions
 from services.feature_extraction.items import ItemTable

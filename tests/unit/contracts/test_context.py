@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from services.feature_extraction.context import MAX_ENTRIES, context_feature, context_features
+from services.contracts.context import MAX_ENTRIES, context_feature, context_features
 
 MONDAY = 1_699_833_600_000
 """2023-11-13 00:00 UTC."""
