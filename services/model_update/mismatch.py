@@ -13,6 +13,12 @@ LAYOUT = (
 """What a row's bytes, its slot and its initial values follow from. The rest of the settings may change at a restart."""
 
 
+_ADVICE = (
+    "Give every replica of model-update the same settings; to change what rows look like, begin anew "
+    "with another topic prefix."
+)
+
+
 class ModelMismatchError(RuntimeError):
     """The rows in item-state have another layout than this process's model settings give."""
 
@@ -27,7 +33,9 @@ def check_layout(config: ModelConfig, record: dict[str, Any]) -> None:
     differing = [name for name in LAYOUT if name in record and record[name] != ours[name]]
     if differing:
         values = ", ".join(f"{name} is {record[name]!r} there and {ours[name]!r} here" for name in differing)
-        raise ModelMismatchError(
-            f"item-state was written with other model settings: {values}. Give every replica of model-update the same "
-            "settings; to change one of these, begin anew with another topic prefix."
-        )
+        raise ModelMismatchError(f"item-state was written with other model settings: {values}. {_ADVICE}")
+
+
+def unreadable(topic: str, key: bytes, error: ValueError) -> ModelMismatchError:
+    """The error to raise when the model refuses a row of our own topics."""
+    return ModelMismatchError(f"{topic}: the row {key!r} was written with other model settings ({error}). {_ADVICE}")

@@ -9,7 +9,7 @@ from services.contracts.inner.item_deltas import Deltas
 from services.contracts.inner.item_state import CLOCK_KEY, Clock, ItemRow
 from services.model.config import ModelConfig
 from services.model.owner import ItemOwner
-from services.model_update.mismatch import check_layout
+from services.model_update.mismatch import check_layout, unreadable
 from services.model_update.wire import delta_set, row_change, row_record, without
 
 MAX_SHARDS = 256
@@ -55,7 +55,10 @@ class OwnedPartition:
         self._loaded.pop(name, None)
         if row is not None:
             self._loaded[name] = row["o"]
-        self.owner.load(row_change(name, row))
+        try:
+            self.owner.load(row_change(name, row))
+        except ValueError as error:
+            raise unreadable("item-state", key, error) from error
 
     def _load_clock(self, clock: Clock) -> None:
         check_layout(self.config, clock["model"])

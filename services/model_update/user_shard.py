@@ -12,7 +12,7 @@ from services.contracts.topics import MAX_MESSAGE_BYTES
 from services.model.config import ModelConfig
 from services.model_update import decoders
 from services.model_update.learning import BatchLearner, Learned, Part
-from services.model_update.mismatch import check_layout
+from services.model_update.mismatch import check_layout, unreadable
 from services.model_update.users import UserRows
 from services.model_update.wire import deltas_record, sweep_changes
 from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
@@ -77,11 +77,14 @@ class UserShard:
         """Take in user rows (while a partition is restored) and item rows, sweep by whole sweep.
 
         Raises:
-            ModelMismatchError: the item rows have another layout.
+            ModelMismatchError: the rows have another layout.
         """
         if slice_.topic == USER_ROWS:
             for _, _, key, value in slice_rows(slice_):
-                self._users.load(_known(key), value)
+                try:
+                    self._users.load(_known(key), value)
+                except ValueError as error:
+                    raise unreadable(USER_ROWS, _known(key), error) from error
             return
         for _, _, key, value in slice_rows(slice_):
             sweep = self._sweeps.feed(slice_.partition, _known(key), value)
