@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from services.contracts.inner.features import EventFeature, pack_features
 from services.contracts.keys import KIND_CATEGORY, feature, item_hash
 from services.model.config import ModelConfig
@@ -30,6 +32,10 @@ def warm(config: ModelConfig) -> None:
         for key, record in records:
             users.load(key, record)
         users.close(0)
+    # The compiler leaves some hundred thousand objects behind that live as long as the process: without this, the
+    # collector visits them again and again (measured: 15 instead of 2 µs for an item row at a bad moment).
+    gc.collect()
+    gc.freeze()
 
 
 def _event(number: int, weight: float) -> EventFeature:
