@@ -236,9 +236,9 @@ class System:
             assert again == {key: (row["slot"], row["c"], row["b"]) for key, row in rows.items()}
         return rebuild
 
-    def audit(self) -> Verdict:
+    def audit(self, delivery: str = "exactly-once") -> Verdict:
         """The audit's verdict, which must be clean."""
-        verdict = audit(self.kafka, live=False)
+        verdict = audit(self.kafka, delivery, live=False)
         assert verdict.clean, [finding for _, findings in verdict.checks for finding in findings]
         return verdict
 

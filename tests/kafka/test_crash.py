@@ -206,3 +206,23 @@ def test_kill_of_one_of_two_learners(broker: LocalBroker, prefix: str, tmp_path:
         target.audit()
         rebuild = target.assert_rebuilt()
         assert rebuild.events >= sum(stream.accepted.values())
+
+
+def test_kill_at_least_once(broker: LocalBroker, prefix: str, tmp_path: Path) -> None:
+    """At-least-once, deltas may repeat after kills of model update; no user's row misses an event or has it twice."""
+    with system(broker, prefix, tmp_path) as target:
+        target.settings["delivery"] = "at-least-once"
+        stream = Stream(target)
+        target.start("feature-extraction").ready()
+        learner = start(target, "model-update")
+        learner.ready()
+        rng = random.Random(SEED)
+        with produced_meanwhile(stream, 40, 20, 0.25):
+            for _ in range(max(1, KILLS // 3)):
+                time.sleep(rng.uniform(0.2, 2.0))
+                learner.kill()
+                learner = start(target, "model-update")
+                learner.ready()
+        target.wait("everything learned", stream.learned)
+        assert learner.terminate() == 0
+        target.audit("at-least-once")
