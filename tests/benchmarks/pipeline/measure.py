@@ -7,6 +7,7 @@ import re
 import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -19,6 +20,19 @@ def cpu_s(pid: int) -> float:
     """User and system CPU seconds of a process so far, all its threads."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def client_cpu_s(pid: int) -> float:
+    """CPU seconds of the Kafka client's own threads in a process; 0 where threads have no names (Linux has)."""
+    spent = 0.0
+    for thread in psutil.Process(pid).threads():
+        try:
+            name = Path(f"/proc/{pid}/task/{thread.id}/comm").read_text()
+        except OSError:
+            continue
+        if name.startswith("rdk:"):
+            spent += thread.user_time + thread.system_time
+    return spent
 
 
 def rss_mb(pid: int) -> float:
@@ -64,11 +78,17 @@ class CpuMeter:
 
     pids: dict[str, int]
     _begin: dict[str, float] = field(default_factory=dict)
+    _client_begin: dict[str, float] = field(default_factory=dict)
 
     def start(self) -> None:
         """Begin."""
         self._begin = {name: cpu_s(pid) for name, pid in self.pids.items()}
+        self._client_begin = {name: client_cpu_s(pid) for name, pid in self.pids.items()}
 
     def stop(self) -> dict[str, float]:
         """{name: CPU seconds since `start`}."""
         return {name: cpu_s(pid) - self._begin[name] for name, pid in self.pids.items()}
+
+    def clients(self) -> dict[str, float]:
+        """{name: of that, in the threads of the Kafka client}."""
+        return {name: client_cpu_s(pid) - self._client_begin[name] for name, pid in self.pids.items()}

@@ -35,15 +35,21 @@ def _throughput(result: dict[str, Any]) -> Table:
 
 def _cpu(result: dict[str, Any]) -> Table:
     full, half, limit = (result[name]["cpu_us_per_event"] for name in ("full", "half", "limit"))
+    clients = result["full"]["client_cpu_us_per_event"]
+    rows = [
+        (name, f"{full[name]:.1f}", f"{clients[name]:.1f}" if name != "broker" else "", f"{half[name]:.1f}", "")
+        for name in full
+    ]
+    broker = rows.pop()
+    rows.append((*broker[:4], f"{limit['broker']:.1f}"))
     hops = sum(spent for name, spent in limit.items() if name != "broker")
-    rows = [(name, f"{full[name]:.1f}", f"{half[name]:.1f}", "") for name in full]
-    services = [sum(spent for name, spent in each.items() if name != "broker") for each in (full, half)]
-    rows.append(("three services", f"{services[0]:.1f}", f"{services[1]:.1f}", f"{hops:.1f}"))
-    rows.append(("ratio to the limit", f"{hops / services[0]:.2f}", f"{hops / services[1]:.2f}", "1.00"))
-    rows.append(("broker under the limit", "", "", f"{limit['broker']:.1f}"))
-    return table(
-        ["CPU", "full speed", "half speed", "limit"], rows, "CPU per event, µs", right="full speed,half speed,limit"
-    )
+    sums = [sum(spent for name, spent in each.items() if name != "broker") for each in (full, clients, half)]
+    rows.append(("three services, three hops", *(f"{each:.1f}" for each in sums), f"{hops:.1f}"))
+    whole = [sum(each.values()) for each in (full, half, limit)]
+    rows.append(("everything", f"{whole[0]:.1f}", "", f"{whole[1]:.1f}", f"{whole[2]:.1f}"))
+    rows.append(("of the limit, by CPU", f"{whole[2] / whole[0]:.2f}", "", f"{whole[2] / whole[1]:.2f}", "1.00"))
+    columns = ["", "full speed", "client threads", "half speed", "limit"]
+    return table(columns, rows, "CPU per event, µs", right=",".join(columns[1:]))
 
 
 def _split(result: dict[str, Any]) -> Table:

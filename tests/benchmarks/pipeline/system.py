@@ -98,7 +98,7 @@ class System:
         )
         sent_s = time.monotonic() - began
         done = self._drain(began)
-        spent = cpu.stop()
+        spent, clients = cpu.stop(), cpu.clients()
         events = len(load)
         return {
             "events": events,
@@ -107,6 +107,7 @@ class System:
             "events_per_s_by_service": {name: events / seconds for name, seconds in done.items()},
             "lists": self.lists.count - lists,
             "cpu_us_per_event": {name: seconds / events * 1e6 for name, seconds in spent.items()},
+            "client_cpu_us_per_event": {name: seconds / events * 1e6 for name, seconds in clients.items()},
             "time_split_us_per_event": {
                 f"{each.name}: {part}": (seconds - parts[each.name].get(part, 0.0)) / events * 1e6
                 for each in self.fleet.services
