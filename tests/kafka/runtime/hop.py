@@ -6,6 +6,7 @@ is processed twice or not at all shows in the counts for good.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -313,4 +314,6 @@ def _processors(settings: HopSettings, shard: str) -> list[Processor]:
 
 
 if __name__ == "__main__":
+    # `kill -USR1` shows where a hop hangs.
+    faulthandler.register(signal.SIGUSR1)
     sys.exit(run(NAME, HopSettings, _processors))

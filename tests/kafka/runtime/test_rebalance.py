@@ -17,6 +17,7 @@ from tests.kafka.runtime.hop import (
     HopSettings,
     OnThread,
     Process,
+    answers,
     check,
     event,
     on_thread,
@@ -33,36 +34,63 @@ USERS = 40
 def test_replicas_come_and_go(settings: HopSettings, tmp_path: Path, protocol: str) -> None:
     """A second replica joins and leaves in the middle of a stream: nothing is lost, nothing counts twice."""
     settings = settings.model_copy(update={"group_protocol": protocol, "hop_step_ms": 5})
-    total = 2400
-    events = [(b"user%d" % (number % USERS), event(number)) for number in range(total)]
-    requests = [(b"user%d" % (number % USERS), event(total + number)) for number in range(total // 4)]
-    streams = [
-        threading.Thread(target=produce, args=(settings, EVENTS, events), kwargs={"per_s": 300}),
-        threading.Thread(target=produce, args=(settings, REQUESTS, requests), kwargs={"per_s": 75}),
-    ]
+    stream = Stream(settings)
     first = Process(settings, "a", tmp_path / "a")
     first.ready()
-    for stream in streams:
-        stream.start()
-    wait_for(settings, 200)
-    second = Process(settings, "b", tmp_path / "b")
-    second.ready()
-    for _ in range(100):
-        if second.events("task.running"):
-            break
-        threading.Event().wait(0.1)
-    wait_for(settings, 1500)
-    assert second.terminate() == 0
-    for stream in streams:
-        stream.join()
-    found = wait_for(settings, total + total // 4)
+    stream.produce(200)
+    with stream.going_on():
+        wait_for(settings, 200)
+        second = Process(settings, "b", tmp_path / "b")
+        stream.until_seen("b", {EVENTS, REQUESTS})
+        assert second.terminate() == 0
+    stream.produce(200)
+    found = wait_for(settings, stream.produced)
     assert first.terminate() == 0
-    check(found, range(total + total // 4))
+    check(found, range(stream.produced))
     # Both worked, each on both topics of its partitions: the followers went with their leader.
     assert {(answer["by"], answer["topic"]) for answer in found} == {
         (replica, topic) for replica in "ab" for topic in (EVENTS, REQUESTS)
     }
-    assert not first.events("transaction.abort")
+
+
+class Stream:
+    """Events and requests, numbered, until the test has seen enough."""
+
+    def __init__(self, settings: HopSettings) -> None:
+        self._settings = settings
+        self.produced = 0
+
+    def produce(self, count: int) -> None:
+        """Three events, then a request, and so on."""
+        for topic, fits in ((EVENTS, (0, 1, 2)), (REQUESTS, (3,))):
+            numbers = [number for number in range(self.produced, self.produced + count) if number % 4 in fits]
+            produce(self._settings, topic, [(b"user%d" % (number // 4 % USERS), event(number)) for number in numbers])
+        self.produced += count
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Some more of it every moment, in the background."""
+        enough = threading.Event()
+
+        def work() -> None:
+            while not enough.wait(0.05):
+                self.produce(20)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            enough.set()
+            thread.join()
+
+    def until_seen(self, replica: str, topics: set[str]) -> None:
+        """Wait until a replica has answered records of all these topics."""
+        for _ in range(300):
+            if {answer["topic"] for answer in answers(self._settings) if answer["by"] == replica} == topics:
+                return
+            threading.Event().wait(0.2)
+        raise AssertionError(f"{replica} does nothing")
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
