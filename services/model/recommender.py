@@ -127,9 +127,10 @@ class Recommender:
         order = np.lexsort((hashes, -scores))[: query.k]
         rows, hashes = rows[order], hashes[order]
         experts = np.array([POPULARITY, FACTORS], np.uint8)[shares[:, order].argmax(axis=0)]
-        because = [
-            self._because(query.user, row) if e == FACTORS else _NONE for row, e in zip(rows, experts, strict=True)
-        ]
+        because = [_NONE] * len(rows)
+        by_factors = np.flatnonzero(experts == FACTORS)
+        for at, earlier in zip(by_factors.tolist(), self._because(query.user, rows[by_factors]), strict=True):
+            because[at] = earlier
         scores = scores[order]
         if len(hashes) < query.k:
             more = self._untouched(query, hashes, allowed)
@@ -139,16 +140,27 @@ class Recommender:
             because += [_NONE] * len(more)
         return Ranking(hashes, scores.astype(np.float32), experts, because)
 
-    def _because(self, user: int, row: int) -> U64:
-        """Up to two items of the user's history with the largest positive share in the item's score."""
-        items, _ = self.users.history(user)
-        items = items[: self.config.history]
+    def _because(self, user: int, rows: I64) -> list[U64]:
+        """For each item, up to two distinct items of the user's history with the largest positive share in its score.
+
+        All items of a list at once: one product of history by items, and a maximum per column taken twice.
+        """
+        items = self.users.history(user)[0][: self.config.history] if len(rows) else _NONE
+        if not len(items):
+            return [_NONE] * len(rows)
         table = self.replica.items.table
         known = table.index.find_many(np.ascontiguousarray(items))
         weights = self.config.decay_short ** np.arange(len(items))
-        shares = np.where(known >= 0, weights * (table.stores["v1"].data[known] @ table.stores["q"].data[row]), 0.0)
-        order = np.argsort(-shares, kind="stable")[:2]
-        return items[order[shares[order] > 0]]
+        shares = (table.stores["v1"].data[known] @ table.stores["q"].data[rows].T) * weights[:, None]
+        shares[known < 0] = 0.0
+        columns = np.arange(len(rows))
+        first = shares.argmax(axis=0)
+        largest = shares[first, columns]
+        shares[items[:, None] == items[first]] = 0.0
+        second = shares.argmax(axis=0)
+        count = (largest > 0).astype(np.int64) + ((largest > 0) & (shares[second, columns] > 0))
+        both = np.stack([items[first], items[second]], axis=1)
+        return [pair[:n] for pair, n in zip(both, count.tolist(), strict=True)]
 
     def _untouched(self, query: Query, listed: U64, allowed: Allowed) -> U64:
         """Items known only from their metadata, nearest to the user's categories first."""

@@ -11,6 +11,7 @@ from services.contracts.context import context_features
 from services.contracts.edge import EdgeCodec, RecommendationList, RecommendationRequest
 from services.contracts.inner.user_state import split_key
 from services.contracts.keys import item_hashes, partition_of, user_key
+from services.model.arrays import U64
 from services.model.recommender import Query
 from services.recommendation_publishing.engine import Engine
 from services.recommendation_publishing.experiment import Arms, Explorer
@@ -26,6 +27,7 @@ ROWS = "user-state"
 ITEM_ROWS = "item-state"
 ITEMS = "items"
 LISTS = "recommendations"
+_NOTHING: U64 = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ class Publisher:
                 user=slot,
                 now_ms=self._now_ms,
                 k=job.size + explored,
-                exclude=item_hashes(job.exclude),
+                exclude=item_hashes(job.exclude) if job.exclude else _NOTHING,
                 context=np.array(context_features(self._now_ms, job.context), np.uint32),
                 exclude_seen=job.exclude_seen,
             )
