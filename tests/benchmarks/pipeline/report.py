@@ -36,12 +36,12 @@ def _throughput(result: dict[str, Any]) -> Table:
 def _cpu(result: dict[str, Any]) -> Table:
     full, half, limit = (result[name]["cpu_us_per_event"] for name in ("full", "half", "limit"))
     clients = result["full"]["client_cpu_us_per_event"]
-    rows = [
-        (name, f"{full[name]:.1f}", f"{clients[name]:.1f}" if name != "broker" else "", f"{half[name]:.1f}", "")
+    rows: list[tuple[str, ...]] = [
+        (name, f"{full[name]:.1f}", f"{clients[name]:.1f}", f"{half[name]:.1f}", "")
         for name in full
+        if name != "broker"
     ]
-    broker = rows.pop()
-    rows.append((*broker[:4], f"{limit['broker']:.1f}"))
+    rows.append(("broker", f"{full['broker']:.1f}", "", f"{half['broker']:.1f}", f"{limit['broker']:.1f}"))
     hops = sum(spent for name, spent in limit.items() if name != "broker")
     sums = [sum(spent for name, spent in each.items() if name != "broker") for each in (full, clients, half)]
     rows.append(("three services, three hops", *(f"{each:.1f}" for each in sums), f"{hops:.1f}"))
