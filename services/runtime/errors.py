@@ -11,6 +11,10 @@ class FencedError(FatalError):
     """Another process runs under this replica's name. Nothing more may be written."""
 
 
+class StuckError(FatalError):
+    """A call of the Kafka client does not return. New clients can go on in its place."""
+
+
 class DeadLetterLimitError(FatalError):
     """More records than the configured rate could not be processed."""
 

@@ -18,7 +18,7 @@ from services.runtime import admin
 from services.runtime.assembly import build
 from services.runtime.client import passthrough, redacted
 from services.runtime.deadletters import TOPIC as DEAD_LETTERS
-from services.runtime.errors import FatalError, FencedError
+from services.runtime.errors import FatalError, FencedError, StuckError
 from services.runtime.health import HealthServer
 from services.runtime.log import configure, logger
 from services.runtime.loop import Loop
@@ -146,16 +146,17 @@ class _Service:
             loop = self._loops[place]
             try:
                 return loop.run()
-            except FencedError as error:
-                if not loop.trouble.recently_cut_off() or not self._rebuild(place, error):
+            except (FencedError, StuckError) as error:
+                own_fault = isinstance(error, FencedError) and not loop.trouble.recently_cut_off()
+                if own_fault or not self._rebuild(place, error):
                     return self._failed_with(loop, error)
             except BaseException as error:  # whatever ends a loop must end the process
                 return self._failed_with(loop, error)
 
-    def _rebuild(self, place: int, reason: FencedError) -> bool:
+    def _rebuild(self, place: int, reason: FatalError) -> bool:
         """Begin again with new clients, as a new process would; false when the service stops meanwhile."""
         loop = self._loops[place]
-        loop.log.warning("loop.rebuild", reason=str(reason), because="the connection to Kafka was broken lately")
+        loop.log.warning("loop.rebuild", reason=str(reason), because="Kafka was away lately")
         while admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
             try:
                 self._loops[place] = build(loop.processor, self._settings, self._replica, instead_of=loop)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from services.runtime.bounded import Bounded
 from services.runtime.errors import AbortedError, FatalError, FencedError
 from services.runtime.log import Log, Throttle
 from services.runtime.metrics import Metrics
@@ -15,6 +16,7 @@ from services.runtime.processor import Output
 from services.runtime.tasks import Position
 
 _CALL_TIMEOUT_S = 5.0
+_STUCK_AFTER_S = 3 * _CALL_TIMEOUT_S
 _BACKOFF_S = 0.05
 _BUFFER_WAIT_S = 0.05
 _ABORT_TIMEOUT_S = 10.0
@@ -141,6 +143,7 @@ class ExactlyOnce:
         self._sending = sending
         self._producer = sending.producer
         self._members = members
+        self._bounded = Bounded("send-offsets")
         self._open = False
 
     def begin(self) -> None:
@@ -187,6 +190,9 @@ class ExactlyOnce:
 
     def close(self) -> None:
         """Abort what is open, so that readers need not wait for the transaction's timeout."""
+        self._bounded.close()
+        if self._bounded.stuck:
+            return
         if self._open:
             try:
                 self._producer.abort_transaction(_CALL_TIMEOUT_S)
@@ -206,7 +212,12 @@ class ExactlyOnce:
         positions = self._sending.partitions(offsets)
         send = self._producer.send_offsets_to_transaction
         # Metadata is taken fresh for each try: the generation moves with every rebalance.
-        self._call("send_offsets", lambda: send(positions, self._members.metadata(), _CALL_TIMEOUT_S))
+        self._call(
+            "send_offsets",
+            lambda: self._bounded.run(
+                lambda: send(positions, self._members.metadata(), _CALL_TIMEOUT_S), _STUCK_AFTER_S
+            ),
+        )
 
     def _abort(self, reason: AbortedError, *, again: bool = False) -> None:
         self._sending.log.warning("transaction.abort", reason=str(reason), again=again)

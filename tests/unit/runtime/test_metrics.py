@@ -11,6 +11,7 @@ import pytest
 
 from services.runtime.health import HealthServer, Watch
 from services.runtime.metrics import DOCS, Metrics, names
+from tests.unit.runtime import metric_docs
 
 
 def test_every_metric_is_documented_once() -> None:
@@ -71,3 +72,9 @@ def test_the_endpoints() -> None:
 def test_a_loop_that_does_not_turn_is_unhealthy() -> None:
     """The watchdog also sees a loop that hangs inside a call."""
     assert Watch("a", Metrics(), -1.0).problems()
+
+
+def test_the_page_has_every_metric() -> None:
+    """The table in docs/operations.md is made from the registry: `python -m tests.unit.runtime.metric_docs`."""
+    page = metric_docs.PAGE.read_text("utf-8")
+    assert metric_docs.rendered(page) == page
