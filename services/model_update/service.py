@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from services.model.warm import compile_kernels
 from services.model_update.item_shard import ItemShard
 from services.model_update.settings import ModelUpdateSettings
 from services.model_update.user_shard import UserShard
-from services.model_update.warm import warm
 from services.runtime.processor import Processor
 from services.runtime.service import run
 from services.runtime.settings import SettingsError
@@ -27,7 +27,7 @@ def processors(settings: ModelUpdateSettings, shard: str) -> list[Processor]:
         config = settings.model()
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    warm(config)
+    compile_kernels(config)
     chosen: list[Processor] = []
     if settings.role in ("both", "user"):
         chosen.append(UserShard(config, shard, settings.learn_max_events))

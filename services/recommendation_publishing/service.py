@@ -8,6 +8,8 @@ from typing import Any
 from services.contracts.edge import codec_for
 from services.contracts.inner import sweeps, user_state
 from services.contracts.inner.weights import RESERVED
+from services.model.config import ModelConfig
+from services.model.warm import compile_kernels
 from services.recommendation_publishing.publisher import ERASURES, ITEM_ROWS, ITEMS, LISTS, REQUESTS, ROWS, Publisher
 from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.processor import DecodeError, Decoder, Processor
@@ -19,6 +21,7 @@ NAME = "recommendation-publishing"
 
 def processors(settings: PublishingSettings, _shard: str) -> list[Processor]:
     """The one processor of this service."""
+    compile_kernels(ModelConfig(item_partitions=settings.item_partitions))
     registry = registry_of(settings)
     codecs = {topic: codec_for(topic, registry, settings.topic_prefix) for topic in (ITEMS, REQUESTS, ERASURES, LISTS)}
     decoders: dict[str, Decoder] = {
