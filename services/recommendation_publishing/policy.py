@@ -10,7 +10,6 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-
 MOST_PER_STEP = 256
 """Lists of one step. A step that made more would hold up the rows that come in meanwhile; made after them, a list
 covers more events, and fewer lists are owed."""
