@@ -49,7 +49,8 @@ def _ragged(parts: Sequence[bytes]) -> tuple[I32, U32]:
     """Lists of packed features as (pointers int32[n + 1], values uint32)."""
     ptr = np.zeros(len(parts) + 1, np.int32)
     np.cumsum(np.fromiter(map(len, parts), np.int32, len(parts)) // 4, out=ptr[1:])
-    return ptr, np.frombuffer(b"".join(parts), "<u4")
+    # A bytearray: an array that cannot be written is another type to the compiler, which would compile all twice.
+    return ptr, np.frombuffer(bytearray().join(parts), "<u4")
 
 
 def seeds_of(partition: int, offsets: I64) -> U64:

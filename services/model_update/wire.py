@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -44,20 +45,25 @@ def delta_set(record: Deltas) -> DeltaSet:
     Raises:
         ValueError: the arrays of the record do not fit together.
     """
-    hashes = np.frombuffer(record["h"], "<u8")
+    hashes = _array(record["h"], "<u8")
     if len(hashes) != len(record["ids"]):
         raise ValueError(f"deltas: {len(hashes)} hashes for {len(record['ids'])} ids")
     blocks = {}
     for name, block in record["blocks"].items():
-        rows = np.frombuffer(block["i"], "<u4")
-        values = np.frombuffer(block["d"], "<f4")
+        rows = _array(block["i"], "<u4")
+        values = _array(block["d"], "<f4")
         if not len(rows) or len(values) % len(rows) or int(rows.max()) >= len(hashes):
             raise ValueError(f"deltas: block {name!r} has {len(values)} values for {len(rows)} rows")
-        near = np.frombuffer(block["n"], "<u8") if "n" in block else None
+        near = _array(block["n"], "<u8") if "n" in block else None
         if near is not None and len(near) != len(rows):
             raise ValueError(f"deltas: block {name!r} has {len(near)} neighbours for {len(rows)} rows")
         blocks[name] = DeltaBlock(rows, values.reshape(len(rows), -1), near)
     return DeltaSet(record["ids"], hashes, blocks)
+
+
+def _array(packed: bytes, kind: str) -> Any:
+    # A copy: an array that cannot be written is another type to the compiler, which would compile all twice.
+    return np.frombuffer(packed, kind).copy()
 
 
 def without(deltas: DeltaSet, skipped: set[str]) -> DeltaSet:
