@@ -82,7 +82,7 @@ def play(world: World, script: Script) -> None:
 
 
 @given(steps)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_logs_explain_every_parameter(script: Script) -> None:
     """After any batches, aborts, restarts, rebalances and sweeps, the rebuild gives every row and delta again."""
     world = World(shards=SHARDS, max_events=7)
@@ -91,7 +91,7 @@ def test_logs_explain_every_parameter(script: Script) -> None:
 
 
 @given(steps)
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_logs_explain_every_parameter_at_the_ceilings(script: Script) -> None:
     """The same while items and users are evicted all the time."""
     world = World(CROWDED, shards=SHARDS, max_events=5)
@@ -100,7 +100,7 @@ def test_logs_explain_every_parameter_at_the_ceilings(script: Script) -> None:
 
 
 @given(steps.map(without_erasures))
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_histories_are_those_of_an_undisturbed_run(script: Script) -> None:
     """Histories and counts of users do not depend on batches, aborts, restarts and rebalances."""
     world, calm = World(shards=SHARDS), World()

@@ -66,7 +66,7 @@ def refuted(world: World, check: str) -> list[Finding]:
 
 
 @given(rounds)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_replays_change_no_user_row(script: list[tuple[list[Event], str, float, int]]) -> None:
     """Whatever part of a step was written before the crash, every user's history has every event once."""
     calm = World()
@@ -80,7 +80,7 @@ def test_replays_change_no_user_row(script: list[tuple[list[Event], str, float, 
 
 
 @given(rounds)
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_sweeps_that_were_cut_off_change_no_item_row(script: list[tuple[list[Event], str, float, int]]) -> None:
     """Rows of a sweep without clock are neither lost nor folded twice: item-state is the fold of the deltas."""
     assert refuted(play(script), "item-state") == []
