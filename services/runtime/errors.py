@@ -11,6 +11,10 @@ class FencedError(FatalError):
     """Another process runs under this replica's name. Nothing more may be written."""
 
 
+class NameHeldError(FatalError):
+    """The broker holds our name for a member that died, until that member's session ends (KIP-848 only)."""
+
+
 class StuckError(FatalError):
     """A call of the Kafka client does not return. New clients can go on in its place."""
 

@@ -15,6 +15,7 @@ from services.runtime.deadletters import DeadLetters
 from services.runtime.errors import AbortedError, StopBudgetError
 from services.runtime.health import Summary, Watch
 from services.runtime.lifecycle import Lifecycle, Reading
+from services.runtime.log import Throttle
 from services.runtime.membership import Membership
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Batch, Outputs, Processor, Slice
@@ -28,6 +29,7 @@ _IDLE_S = 0.1
 """Longest wait for input: how late a stop, a rebalance or a table record may be noticed when idle."""
 _RESTORE_WAIT_S = 0.02
 _HOUSE_S = 1.0
+_PROGRESS_S = 5.0
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class Loop:
         self._stop = threading.Event()
         self._stop_by = float("inf")
         self._house_at = 0.0
+        self._throttle = Throttle(_PROGRESS_S)
         self._summary = Summary(self.metrics, settings.summary_interval_s)
 
     # --- life -------------------------------------------------------------------------------------------------
@@ -242,6 +245,8 @@ class Loop:
         if now < self._house_at:
             return
         self._house_at = now + _HOUSE_S
+        if self._restorer.busy and self._throttle.due("restore"):
+            self.log.info("restore.progress", loaded=self._restorer.loaded, remaining=self._restorer.remaining())
         self.watch.look(self.tasks, self._source, self._restorer, joined=self._member.joined)
         self._summary.say(self.log, self.watch)
         began = time.perf_counter()

@@ -64,7 +64,7 @@ DOCS: dict[str, str] = {
     "dead_letters_total": "Records sent to dead-letters.",
     "records_in_total": "Records handed to steps, by topic.",
     "records_loaded_total": "State and table records loaded, by topic.",
-    "records_out_total": "Records written, by topic.",
+    "records_out_total": "Records written.",
     "repositions_total": "Inputs whose position was below the start of the log: records were lost to retention.",
     "revokes_total": "Partitions revoked by the group.",
     "assigns_total": "Partitions assigned by the group.",

@@ -18,7 +18,7 @@ from services.runtime import admin
 from services.runtime.assembly import build
 from services.runtime.client import passthrough, redacted
 from services.runtime.deadletters import TOPIC as DEAD_LETTERS
-from services.runtime.errors import FatalError, FencedError, StuckError
+from services.runtime.errors import FatalError, FencedError, NameHeldError, StuckError
 from services.runtime.health import HealthServer
 from services.runtime.log import configure, logger
 from services.runtime.loop import Loop
@@ -30,6 +30,9 @@ S = TypeVar("S", bound=RuntimeSettings)
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 _LOOK_S = 0.2
+_NAME_PAUSE_S = 1.0
+_NAME_PATIENCE_S = 120.0
+"""A dead member's name is held for its session: 45 s by the broker's default."""
 
 
 def run(
@@ -142,21 +145,29 @@ class _Service:
         return EXIT_OK
 
     def _guard(self, place: int) -> None:
+        give_up = began = float("inf")
         while True:
-            loop = self._loops[place]
+            loop, began = self._loops[place], time.monotonic()
             try:
                 return loop.run()
+            except NameHeldError as error:
+                if time.monotonic() - began > _NAME_PATIENCE_S or give_up == float("inf"):
+                    # The loop ran for a while: this is another death than the last one.
+                    give_up = time.monotonic() + _NAME_PATIENCE_S
+                self._stop.wait(_NAME_PAUSE_S)
+                if time.monotonic() > give_up or not self._rebuild(place, error, "its session is waited for"):
+                    return self._failed_with(loop, error)
             except (FencedError, StuckError) as error:
                 own_fault = isinstance(error, FencedError) and not loop.trouble.recently_cut_off()
-                if own_fault or not self._rebuild(place, error):
+                if own_fault or not self._rebuild(place, error, "Kafka was away lately"):
                     return self._failed_with(loop, error)
             except BaseException as error:  # whatever ends a loop must end the process
                 return self._failed_with(loop, error)
 
-    def _rebuild(self, place: int, reason: FatalError) -> bool:
+    def _rebuild(self, place: int, reason: FatalError, because: str) -> bool:
         """Begin again with new clients, as a new process would; false when the service stops meanwhile."""
         loop = self._loops[place]
-        loop.log.warning("loop.rebuild", reason=str(reason), because="Kafka was away lately")
+        loop.log.warning("loop.rebuild", reason=str(reason), because=because)
         while admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
             try:
                 self._loops[place] = build(loop.processor, self._settings, self._replica, instead_of=loop)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from services.runtime.bounded import Bounded
-from services.runtime.errors import AbortedError, FatalError, FencedError
+from services.runtime.errors import AbortedError, FatalError, FencedError, NameHeldError
 from services.runtime.log import Log, Throttle
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Output
@@ -304,5 +304,11 @@ def fatal(doing: str, error: KafkaError) -> FatalError:
         return FencedError(
             f"{doing}: fenced ({error.name()}). Another process runs under this replica's name and has taken over; "
             "give every replica its own STREAMREC_INSTANCE."
+        )
+    if "instance ID is still used" in error.str():
+        return NameHeldError(
+            f"{doing}: the group holds this replica's name for another member. If no other process has the same "
+            "STREAMREC_INSTANCE, it is one that died: its session ends after the broker's "
+            "group.consumer.session.timeout.ms."
         )
     return FatalError(f"{doing}: {error.str()} ({error.name()})")

@@ -57,6 +57,21 @@ def test_kill_9_at_random_moments(settings: HopSettings, tmp_path: Path) -> None
     check(found, range(total))
 
 
+def test_kill_9_with_the_new_group_protocol(settings: HopSettings, tmp_path: Path) -> None:
+    """The broker holds a dead static member's name for its session: the restart waits for it and goes on."""
+    settings = settings.model_copy(update={"membership": "static", "group_protocol": "consumer"})
+    produce(settings, EVENTS, _events(100))
+    process = Process(settings, "a", tmp_path / "log")
+    wait_for(settings, 100)
+    process.kill()
+    produce(settings, EVENTS, [(b"user0", event(100))])
+    process = Process(settings, "a", tmp_path / "log")
+    found = wait_for(settings, 101)
+    assert process.events("loop.rebuild")
+    assert process.terminate() == 0
+    check(found, range(101))
+
+
 def test_sigterm_commits_and_exits_zero(settings: HopSettings, tmp_path: Path) -> None:
     """SIGTERM finishes the batch and exits 0; the next start goes on after it, with its state."""
     produce(settings, EVENTS, _events(500))
