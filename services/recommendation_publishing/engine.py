@@ -15,6 +15,8 @@ from services.contracts.keys import content_features, item_hash
 from services.model import layout
 from services.model.config import ModelConfig
 from services.model.experts import NAMES
+from services.model.frozen import frozen_copy
+from services.model.popular import Popular
 from services.model.recommender import Query, Ranking, Recommender
 from services.model.replica import Replica
 from services.model.rows import RowChange
@@ -54,6 +56,8 @@ class Engine:
         self._recommender = Recommender(config, self._replica, self.rows.table)
         self._catalogue = self._recommender.catalogue
         self._catalogue.restricted = self._policy == "required"
+        self._popular = Popular(config, self._replica, self.rows.table)
+        self._frozen: Recommender | None = None
 
     def load_items(self, partition: int, key: bytes, record: Any) -> None:
         """Take in one item-state record; its row counts once the sweep's clock record has come.
@@ -93,30 +97,52 @@ class Engine:
         self._catalogue.put(item_hash(item_id), item_id, content, available=item["available"])
         self._catalogue.restricted = True
 
-    def rank(self, queries: list[Query]) -> list[tuple[list[Ranked], str | None]]:
-        """Rank for every query: (items best first, why the full model was not used)."""
-        rankings = self._recommender.recommend(queries, self._catalogue.allowed)
-        return [(self._ranked(one), _fallback(query, one)) for query, one in zip(queries, rankings, strict=True)]
+    def rank(self, queries: list[Query], *, by_popularity: bool = False) -> list[tuple[list[Ranked], str | None]]:
+        """Rank for every query: (items best first, why the full model was not used).
+
+        Args:
+            queries: for whom, how many.
+            by_popularity: the learner is off: rank by recent popularity alone.
+        """
+        ranker: Recommender | Popular = self._popular if by_popularity else self._recommender
+        rankings = ranker.recommend(queries, self._catalogue.allowed)
+        ids = self._ids(rankings)
+        return [
+            (_ranked(one, ids), _fallback(query, one, by_popularity=by_popularity))
+            for query, one in zip(queries, rankings, strict=True)
+        ]
+
+    def shadows(self, queries: list[Query]) -> dict[str, list[Ranking]]:
+        """What the learner, popularity and the frozen copy (where there is one) would list, by name."""
+        rankers: dict[str, Recommender | Popular | None] = {
+            "learner": self._recommender,
+            "popularity": self._popular,
+            "frozen": self._frozen,
+        }
+        return {
+            name: ranker.recommend(queries, self._catalogue.allowed)
+            for name, ranker in rankers.items()
+            if ranker is not None
+        }
+
+    def freeze(self) -> None:
+        """Let the frozen shadow begin anew from the item rows as they are now."""
+        self._frozen = Recommender(self._replica.config, frozen_copy(self._replica), self.rows.table)
 
     def learned(self, user: bytes) -> tuple[int, Learned | None]:
         """(slot of the user's row or -1, what it has learned from)."""
         return self.rows.learned(user)
 
-    def _ranked(self, ranking: Ranking) -> list[Ranked]:
-        sizes = [len(earlier) for earlier in ranking.because]
-        hashes = np.concatenate([ranking.items, *ranking.because])
-        names = self._replica.item_ids(hashes)
-        for at in [at for at, name in enumerate(names) if not name]:
-            names[at] = self._catalogue.item_id(int(hashes[at]))
-        ranked: list[Ranked] = []
-        first = len(ranking.items)
-        for at, (score, expert, size) in enumerate(
-            zip(ranking.scores.tolist(), ranking.expert.tolist(), sizes, strict=True)
-        ):
-            because = [name for name in names[first : first + size] if name]
-            ranked.append(Ranked(names[at], score, NAMES[expert], because))
-            first += size
-        return ranked
+    def _ids(self, rankings: list[Ranking]) -> dict[int, str]:
+        """{hash: item id} of every item that the rankings name. Lists of one moment share most of their items."""
+        named = [hashes for one in rankings for hashes in (one.items, *one.because) if len(hashes)]
+        if not named:
+            return {}
+        hashes = np.unique(np.concatenate(named))
+        ids = dict(zip(hashes.tolist(), self._replica.item_ids(hashes), strict=True))
+        for one in [one for one, name in ids.items() if not name]:
+            ids[one] = self._catalogue.item_id(one)
+        return ids
 
     def _configure(self, record: dict[str, Any]) -> None:
         if record == self._record:
@@ -136,10 +162,21 @@ class Engine:
         self._early_rows, self._early_items = {}, {}
 
 
-def _fallback(query: Query, ranking: Ranking) -> str | None:
+def _ranked(ranking: Ranking, ids: dict[int, str]) -> list[Ranked]:
+    return [
+        Ranked(ids[item], score, NAMES[expert], [name for one in earlier.tolist() if (name := ids[one])])
+        for item, score, expert, earlier in zip(
+            ranking.items.tolist(), ranking.scores.tolist(), ranking.expert.tolist(), ranking.because, strict=True
+        )
+    ]
+
+
+def _fallback(query: Query, ranking: Ranking, *, by_popularity: bool) -> str | None:
     """Why the full model was not used, as RecommendationList.fallback says it."""
     if not len(ranking.items):
         return "empty-catalogue"
+    if by_popularity:
+        return "below-popularity"
     return "new-user" if query.user < 0 else None
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.contracts.context import context_features
-from services.contracts.edge import EdgeCodec, RecommendationList, RecommendationRequest
+from services.contracts.edge import EdgeCodec, QualityReport, RecommendationList, RecommendationRequest
 from services.contracts.inner.user_state import split_key
 from services.contracts.keys import item_hashes, partition_of, user_key
 from services.model.arrays import U64
 from services.model.recommender import Query
 from services.recommendation_publishing.engine import Engine
 from services.recommendation_publishing.experiment import Arms, Explorer
+from services.recommendation_publishing.judge import Judge
 from services.recommendation_publishing.lists import Occasion, recommendation_list
 from services.recommendation_publishing.policy import PublishingPolicy
 from services.recommendation_publishing.refresh import Refresher
@@ -27,6 +28,7 @@ ROWS = "user-state"
 ITEM_ROWS = "item-state"
 ITEMS = "items"
 LISTS = "recommendations"
+QUALITY = "quality"
 _NOTHING: U64 = np.zeros(0, np.uint64)
 
 
@@ -43,6 +45,16 @@ class Job:
     context: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Codecs:
+    """Of the edge records that publishing writes."""
+
+    lists: EdgeCodec[RecommendationList]
+    requests: EdgeCodec[RecommendationRequest]
+    """Writes a request again, for the partition that owns its user."""
+    quality: EdgeCodec[QualityReport]
+
+
 class Publisher:
     """Publishes a user's list when the user's row has changed, on request, and when it has grown old."""
 
@@ -53,21 +65,21 @@ class Publisher:
         self,
         settings: PublishingSettings,
         decoders: dict[str, Decoder],
-        lists: EdgeCodec[RecommendationList],
-        requests: EdgeCodec[RecommendationRequest],
+        codecs: Codecs,
+        shard: str = "",
     ) -> None:
         """Connect the parts.
 
         Args:
             settings: what is recommended and how often.
             decoders: one per input topic.
-            lists: codec of the lists that are written.
-            requests: codec that writes a request again, for the partition that owns its user.
+            codecs: of the records that are written.
+            shard: name of this replica in the quality reports.
         """
         self.decoders = decoders
         self._settings = settings
-        self._lists = lists
-        self._requests = requests
+        self._codecs = codecs
+        self._shard = shard
         self._arms = Arms.parse(settings.experiment, settings.experiment_arms)
         self._explorer = Explorer(settings.explore_share, settings.explore_pool)
         self.start(0)
@@ -79,6 +91,7 @@ class Publisher:
         self._policy = PublishingPolicy(settings.publish_interval_ms, settings.publish_max_lists_per_s)
         self._refresher = Refresher(settings.refresh_after_s * 1000)
         self._ends: dict[int, int] = {}
+        self._judge = Judge(settings, self._shard)
         self._fresh: list[tuple[bytes, int]] = []
         self._now_ms = 0
 
@@ -118,6 +131,9 @@ class Publisher:
             else:
                 requests += self._requested(slice_, out)
         self._publish([*requests, *self._due()], out)
+        for report in self._judge.reports(self._now_ms):
+            key = f"{self._shard}/{report['metric']}".encode()
+            out.send(QUALITY, key, self._codecs.quality.encode(report))
         for partition, end in self._ends.items():
             out.covered(ROWS, partition, self._policy.position(partition, end))
 
@@ -141,6 +157,9 @@ class Publisher:
 
     def _take_rows(self, slice_: Slice, out: Outputs) -> None:
         self._ends[slice_.partition] = slice_.end
+        if self._engine.ready:
+            rows = [(_known(key), row) for _, _, key, row in slice_rows(slice_) if row is not None and "b" in row]
+            self._judge.judge(self._engine, rows, self._now_ms)
         for offset, _, key, value in slice_rows(slice_):
             known = _known(key)
             self._engine.load_user(known, value)
@@ -170,7 +189,7 @@ class Publisher:
             user = user_key(request["user_id"])
             if not self._owns(user, slice_.partition):
                 # Keyed otherwise by its producer: hand it to the partition that holds the user's row.
-                out.send(REQUESTS, user, self._requests.encode(request))
+                out.send(REQUESTS, user, self._codecs.requests.encode(request))
                 continue
             exclude_seen = request["exclude_seen"]
             yield Job(
@@ -210,7 +229,8 @@ class Publisher:
             )
             for job, (slot, _) in zip(jobs, known, strict=True)
         ]
-        for job, (_, learned), (ranked, fallback) in zip(jobs, known, self._engine.rank(queries), strict=True):
+        rankings = self._engine.rank(queries, by_popularity=self._judge.below_popularity)
+        for job, (_, learned), (ranked, fallback) in zip(jobs, known, rankings, strict=True):
             record = recommendation_list(
                 job.user.decode(),
                 job.occasion,
@@ -221,7 +241,7 @@ class Publisher:
                 fallback,
                 self._now_ms,
             )
-            out.send(LISTS, job.user, self._lists.encode(record), job.partition)
+            out.send(LISTS, job.user, self._codecs.lists.encode(record), job.partition)
             out.observe("list_items", len(record["items"]))
             if learned is not None:
                 out.observe("publish_age_seconds", (self._now_ms - learned.append_time_ms) / 1000)

@@ -10,20 +10,32 @@ from services.contracts.inner import sweeps, user_state
 from services.contracts.inner.weights import RESERVED
 from services.model.config import ModelConfig
 from services.model.warm import compile_kernels
-from services.recommendation_publishing.publisher import ERASURES, ITEM_ROWS, ITEMS, LISTS, REQUESTS, ROWS, Publisher
+from services.recommendation_publishing.publisher import (
+    ERASURES,
+    ITEM_ROWS,
+    ITEMS,
+    LISTS,
+    QUALITY,
+    REQUESTS,
+    ROWS,
+    Codecs,
+    Publisher,
+)
 from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.processor import DecodeError, Decoder, Processor
 from services.runtime.registry import registry_of
 from services.runtime.service import run
 
 NAME = "recommendation-publishing"
+TOPICS = (ITEMS, REQUESTS, ERASURES, LISTS, QUALITY)
+"""The topics with edge records."""
 
 
-def processors(settings: PublishingSettings, _shard: str) -> list[Processor]:
+def processors(settings: PublishingSettings, shard: str) -> list[Processor]:
     """The one processor of this service."""
     compile_kernels(ModelConfig(item_partitions=settings.item_partitions))
     registry = registry_of(settings)
-    codecs = {topic: codec_for(topic, registry, settings.topic_prefix) for topic in (ITEMS, REQUESTS, ERASURES, LISTS)}
+    codecs = {topic: codec_for(topic, registry, settings.topic_prefix) for topic in TOPICS}
     decoders: dict[str, Decoder] = {
         ROWS: _keyed(_user_record),
         ITEM_ROWS: _keyed(sweeps.decode),
@@ -34,7 +46,8 @@ def processors(settings: PublishingSettings, _shard: str) -> list[Processor]:
         REQUESTS: _edge(codecs[REQUESTS].decode),
         ERASURES: _edge(codecs[ERASURES].decode),
     }
-    return [Publisher(settings, decoders, codecs[LISTS], codecs[REQUESTS])]
+    written = Codecs(codecs[LISTS], codecs[REQUESTS], codecs[QUALITY])
+    return [Publisher(settings, decoders, written, shard)]
 
 
 def main() -> int:

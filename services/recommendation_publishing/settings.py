@@ -41,3 +41,17 @@ class PublishingSettings(RuntimeSettings):
     experiment_arms: str = setting(
         "control=1", "Arms and their shares, name=weight, comma-separated; lists carry the arm of their user."
     )
+    quality_sample: float = setting(
+        0.02,
+        "Share of events on which lists are judged before they are learned; 0 turns live quality off.",
+        unit="0..1",
+        ge=0.0,
+        le=1.0,
+    )
+    quality_interval_s: int = setting(60, "Time between two reports of live quality.", unit="s", ge=1)
+    quality_frozen_h: float = setting(
+        24.0,
+        "Age at which the frozen shadow is taken anew; it holds the item rows a second time; 0 has none.",
+        unit="h",
+        ge=0.0,
+    )

@@ -1,0 +1,89 @@
+"""Judging the lists on live events: what would have been listed just before an event, against what the event was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from services.contracts.edge import QualityReport
+from services.contracts.inner.user_state import UserRow
+from services.model.recommender import Query, Ranking
+from services.recommendation_publishing.engine import Engine
+from services.recommendation_publishing.quality import DEPTH, LiveQuality
+from services.recommendation_publishing.settings import PublishingSettings
+
+_HOUR_MS = 3_600_000
+
+
+class Judge:
+    """Samples user rows before they are taken in, and keeps the live figures."""
+
+    def __init__(self, settings: PublishingSettings, shard: str) -> None:
+        """`shard`: name of this replica in the reports."""
+        self._sample = settings.quality_sample
+        self._exclude_seen = settings.exclude_seen
+        self._frozen_ms = int(settings.quality_frozen_h * _HOUR_MS)
+        self._frozen_at_ms: int | None = None
+        self.quality = LiveQuality(shard, settings.quality_interval_s * 1000)
+
+    @property
+    def below_popularity(self) -> bool:
+        """Whether publishing is to serve popularity for now."""
+        return self.quality.comparison.below
+
+    def judge(self, engine: Engine, rows: Sequence[tuple[bytes, UserRow]], now_ms: int) -> None:
+        """Judge the sampled rows of a batch, as (user, new row), which the engine has not taken in yet.
+
+        Only rows with exactly one new positive are judged: then the old row is what was known just before it.
+        """
+        queries: list[Query] = []
+        targets: list[int] = []
+        for user, row in rows:
+            if not self._sampled(user, row["o"]):
+                continue
+            slot, _ = engine.learned(user)
+            target = self._target(engine, slot, row) if slot >= 0 else 0
+            if target:
+                nothing = np.zeros(0, np.uint64)
+                queries.append(Query(slot, now_ms, DEPTH, nothing, np.zeros(0, np.uint32), self._exclude_seen))
+                targets.append(target)
+        if not queries:
+            return
+        self._freeze(engine, now_ms)
+        shadows = engine.shadows(queries)
+        for at, target in enumerate(targets):
+            self.quality.add({name: _rank(rankings[at], target) for name, rankings in shadows.items()})
+
+    def reports(self, now_ms: int) -> Iterator[QualityReport]:
+        """The reports that are due."""
+        return self.quality.reports(now_ms)
+
+    def _sampled(self, user: bytes, offset: int) -> bool:
+        if self._sample <= 0.0:
+            return False
+        draw = hashlib.blake2b(user + offset.to_bytes(8, "big"), digest_size=8).digest()
+        return int.from_bytes(draw) < self._sample * 2.0**64
+
+    def _target(self, engine: Engine, slot: int, row: UserRow) -> int:
+        """Hash of the one item that the new row's history has more than the held one, or 0."""
+        table = engine.rows.table
+        new = np.frombuffer(row["b"]["h"], np.uint64)[::-1]
+        old, _ = table.history(slot)
+        one_more = len(new) == min(len(old) + 1, table.config.history_kept)
+        if not len(new) or not one_more or not np.array_equal(new[1:], old[: len(new) - 1]):
+            return 0
+        target = int(new[0])
+        seen = self._exclude_seen and bool((table.seen(slot) == np.uint64(target)).any())
+        return 0 if seen else target
+
+    def _freeze(self, engine: Engine, now_ms: int) -> None:
+        if self._frozen_ms and (self._frozen_at_ms is None or now_ms >= self._frozen_at_ms + self._frozen_ms):
+            engine.freeze()
+            self._frozen_at_ms = now_ms
+
+
+def _rank(ranking: Ranking, target: int) -> int:
+    found = np.flatnonzero(ranking.items == np.uint64(target))
+    return int(found[0]) + 1 if len(found) else 0
