@@ -28,6 +28,8 @@ from services.runtime.trouble import Trouble
 from services.runtime.writer import AtLeastOnce, ExactlyOnce, Sending, Writer
 
 _ASK_TIMEOUT_S = 5.0
+_ASK_AGAIN_S = 5.0
+"""After a processor had nothing to store: it may hold effects that it writes with one of its next steps."""
 
 
 def now_ms() -> int:
@@ -125,8 +127,11 @@ class CheckpointKeeper(Keeper):
 
     def keep(self, task: Task, budget_s: float) -> None:
         """Write the checkpoint. Its offsets are the ends of the logs now: all that was written is committed."""
-        self._due_at[task.partition] = time.monotonic() + self._interval_s
         began = time.monotonic()
+        records = self._processor.dump(task.partition)
+        self._due_at[task.partition] = began + (_ASK_AGAIN_S if records is None else self._interval_s)
+        if records is None:
+            return
         inputs = self._processor.inputs
         try:
             offsets = {
@@ -138,11 +143,7 @@ class CheckpointKeeper(Keeper):
         except KafkaException:
             self._metrics.add("checkpoint_failures_total")
             return
-        records = self._processor.dump(task.partition)
-        if records is None:
-            return
-        left_s = budget_s - (time.monotonic() - began)
-        saved = self._store.save(task.partition, offsets, records, left_s)
+        saved = self._store.save(task.partition, offsets, records, budget_s - (time.monotonic() - began))
         self._metrics.add("checkpoints_total" if saved else "checkpoint_failures_total")
 
 
@@ -171,7 +172,8 @@ def _writer(
     prefix, log = settings.topic_prefix, trouble.log
     if settings.delivery == "exactly-once":
         producer = Producer({**transactional_config(settings, transactional_id), "error_cb": trouble})
-        return ExactlyOnce(Sending(producer, prefix, metrics, log, late.check), late)
+        sending = Sending(producer, prefix, metrics, log, late.check)
+        return ExactlyOnce(sending, late, settings.transaction_timeout_ms / 1000)
     failed: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Any) -> None:

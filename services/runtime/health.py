@@ -43,6 +43,13 @@ class Watch:
         """The loop turns."""
         self._beat = time.monotonic()
 
+    def waiting(self, what: str) -> None:
+        """The loop is down, for a reason that waiting cures: healthy, and not ready."""
+        self.beat()
+        self.ready = False
+        self.waiting_for = what
+        self._stalled = []
+
     def moved(self, position: Position) -> None:
         """The position of a partition moved."""
         self._moved[position] = self._beat

@@ -168,7 +168,12 @@ class _Service:
         """Begin again with new clients, as a new process would; false when the service stops meanwhile."""
         loop = self._loops[place]
         loop.log.warning("loop.rebuild", reason=str(reason), because=because)
-        while admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
+
+        def stopping() -> bool:
+            loop.watch.waiting("Kafka")
+            return self._stop.is_set()
+
+        while admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=stopping):
             try:
                 self._loops[place] = build(loop.processor, self._settings, self._replica, instead_of=loop)
             except KafkaException as failure:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from services.runtime.bounded import Bounded
-from services.runtime.errors import AbortedError, FatalError, FencedError, NameHeldError
+from services.runtime.errors import AbortedError, FatalError, FencedError, NameHeldError, StuckError
 from services.runtime.log import Log, Throttle
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Output
@@ -19,7 +19,6 @@ _CALL_TIMEOUT_S = 5.0
 _STUCK_AFTER_S = 3 * _CALL_TIMEOUT_S
 _BACKOFF_S = 0.05
 _BUFFER_WAIT_S = 0.05
-_ABORT_TIMEOUT_S = 10.0
 
 _FENCED = frozenset(
     {
@@ -138,8 +137,10 @@ class Sending:
 class ExactlyOnce:
     """One transaction per step: outputs, state changelog and consumed positions stand or fall together."""
 
-    def __init__(self, sending: Sending, members: Members) -> None:
-        """`sending.producer` has our transactional.id."""
+    def __init__(self, sending: Sending, members: Members, timeout_s: float) -> None:
+        """`sending.producer` has our transactional.id; `timeout_s` is the lifetime of a transaction."""
+        self._timeout_s = timeout_s
+        self._stuck = False
         self._sending = sending
         self._producer = sending.producer
         self._members = members
@@ -193,7 +194,7 @@ class ExactlyOnce:
         self._bounded.close()
         if self._bounded.stuck:
             return
-        if self._open:
+        if self._open and not self._stuck:
             try:
                 self._producer.abort_transaction(_CALL_TIMEOUT_S)
             except KafkaException as error:
@@ -222,11 +223,17 @@ class ExactlyOnce:
     def _abort(self, reason: AbortedError, *, again: bool = False) -> None:
         self._sending.log.warning("transaction.abort", reason=str(reason), again=again)
         self._sending.metrics.add("aborts_total")
-        self._call("abort_transaction", lambda: self._producer.abort_transaction(_ABORT_TIMEOUT_S))
+        self._call("abort_transaction", lambda: self._producer.abort_transaction(_CALL_TIMEOUT_S))
         self._open = False
 
     def _call(self, doing: str, call: Callable[[], None]) -> None:
-        """Call until it is decided, as the client's three kinds of errors ask for."""
+        """Call until it is decided, as the client's three kinds of errors ask for.
+
+        What is not decided within a transaction's lifetime never will be in a way that helps: the broker has ended the
+        transaction, or the client has lost its way (after an outage, an abort may be "retriable" for ever). The new
+        client that follows ends the transaction, and the group's positions then say what stands.
+        """
+        give_up = time.monotonic() + self._timeout_s
         while True:
             try:
                 return call()
@@ -236,6 +243,11 @@ class ExactlyOnce:
                     raise fatal(doing, error) from failure
                 if error.retriable():
                     self._sending.waiting(doing, error)
+                    if time.monotonic() > give_up:
+                        self._stuck = True
+                        raise StuckError(
+                            f"{doing}: undecided after {self._timeout_s:.0f} s ({error.str()})"
+                        ) from failure
                     time.sleep(_BACKOFF_S)
                 elif error.code() in _FENCED:
                     # The member was fenced, not the producer: the transaction could be aborted, but to what end.

@@ -74,6 +74,17 @@ def test_a_loop_that_does_not_turn_is_unhealthy() -> None:
     assert Watch("a", Metrics(), -1.0).problems()
 
 
+def test_waiting_for_kafka_is_healthy_and_not_ready() -> None:
+    """A restart would not bring the broker back sooner."""
+    watch = Watch("a", Metrics(), 60)
+    watch.ready = True
+    watch._stalled = ["a: stands still"]
+    watch.waiting("Kafka")
+    assert not watch.problems()
+    assert not watch.ready
+    assert watch.waiting_for == "Kafka"
+
+
 def test_the_page_has_every_metric() -> None:
     """The table in docs/operations.md is made from the registry: `python -m tests.unit.runtime.metric_docs`."""
     page = metric_docs.PAGE.read_text("utf-8")
