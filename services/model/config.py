@@ -70,6 +70,8 @@ class ModelConfig:
     """Category counts of a user."""
     max_seen: int = 4096
     """Items remembered as seen by a user, newest first to stay."""
+    user_idle_s: float = 180 * DAY_S
+    """A user without an event for longer (append time) begins anew; 0 = never. User shards enforce it."""
     item_expiry_s: float = 0.0
     """Rows untouched for longer (in event time) are dropped; 0 = never."""
     probation: float = 0.1

@@ -22,6 +22,9 @@ from services.model.rows import DeltaSet
 from services.model_update.events import event_batch, seeds_of
 from services.model_update.users import UserRows
 
+_LOOK_EVERY = 1 << 16
+"""Positions of a partition between two looks at all its users for idle ones."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -67,6 +70,7 @@ class BatchLearner:
         # The rows outlive the learner: in a rebuild, several learners in turn work on the rows of a partition.
         self.learner.users = users.table
         self._epoch = epoch
+        self._idle_ms = int(config.user_idle_s * 1000)
         self._changed: dict[int, bytes] = {}
         """Preferences that came with the newest event, by slot of the changed user."""
         self._dropped: dict[bytes, int] = {}
@@ -77,7 +81,8 @@ class BatchLearner:
 
         1. users who asked to be forgotten are, with their events before that in this batch;
         2. events that a user's row includes already are left out (a replay after a crash, at-least-once);
-        3. the rest is learned in (partition, offset) order.
+        3. users who were idle for too long begin anew;
+        4. the rest is learned in (partition, offset) order.
 
         Args:
             parts: at most one of each partition.
@@ -120,11 +125,33 @@ class BatchLearner:
             kept = np.flatnonzero(~old)
             records = [records[i] for i in kept.tolist()]
             offsets, slots = offsets[kept], slots[kept]
+        slots = self._without_idle(part, records, slots)
         chosen.records += records
         chosen.slots.append(slots)
         chosen.seeds.append(seeds_of(part.partition, offsets))
         chosen.ends.append(np.full(len(records), part.end, np.int64))
         return events
+
+    def _without_idle(self, part: Part, records: list[EventFeature], slots: Any) -> Any:
+        """Let users who were idle for too long begin anew; returns the slots of the records' users.
+
+        Append time decides when a user returns. Once in a while, at fixed positions, the others who would begin anew
+        are forgotten too. The log alone determines both.
+        """
+        if not self._idle_ms or not records:
+            return slots
+        times = np.fromiter((record["ts"] for record in records), np.int64, len(records))
+        first = np.unique(slots, return_index=True)[1]
+        first = first[self.users.idle(slots[first], times[first], self._idle_ms)]
+        gone = [records[i]["user"].encode() for i in first.tolist()]
+        if part.start // _LOOK_EVERY != part.end // _LOOK_EVERY:
+            returning = {record["user"].encode() for record in records}
+            since = int(times[-1]) - self._idle_ms
+            gone += [user for user in self.users.idle_since(part.partition, since) if user not in returning]
+        for user in gone:
+            self._changed.pop(self.users.table.find(user), None)
+            self._gone(user, part.partition, self.users.drop(user))
+        return self.users.slots([record["user"] for record in records], part.partition) if len(first) else slots
 
     def _erase(self, part: Part, at: int) -> bool:
         user = part.values[at]["user"].encode()

@@ -8,6 +8,7 @@ from services.model.config import ModelConfig
 from services.runtime.settings import RuntimeSettings, setting
 
 _DEFAULTS = ModelConfig()
+_DAY_S = 86_400
 
 
 class ModelUpdateSettings(RuntimeSettings):
@@ -43,6 +44,12 @@ class ModelUpdateSettings(RuntimeSettings):
         unit="users",
         ge=1,
     )
+    user_idle_days: float = setting(
+        _DEFAULTS.user_idle_s / _DAY_S,
+        "A user without an event for this long (append time) is forgotten; 0 never is.",
+        unit="days",
+        ge=0,
+    )
     max_neighbours: int = setting(_DEFAULTS.max_neighbours, "Neighbours kept of an item.", unit="items", ge=1)
     max_seen: int = setting(_DEFAULTS.max_seen, "Items remembered as seen by a user.", unit="items", ge=1)
     item_expiry_s: float = setting(
@@ -68,6 +75,7 @@ class ModelUpdateSettings(RuntimeSettings):
             max_items=self.max_items,
             max_features=self.max_features,
             max_users=self.max_users,
+            user_idle_s=self.user_idle_days * _DAY_S,
             max_neighbours=self.max_neighbours,
             max_seen=self.max_seen,
             item_expiry_s=self.item_expiry_s,

@@ -120,6 +120,17 @@ class UserRows:
         self.table.drop(user)
         return [seen_key(user, chunk) for chunk in range(chunks)]
 
+    def idle_since(self, partition: int, append_ms: int) -> list[bytes]:
+        """Users of a partition whose newest event was appended before this time, Unix ms."""
+        meta = self._meta[: len(self._ids)]
+        slots = np.flatnonzero((meta["partition"] == partition) & (meta["n"] > 0) & (meta["ts"] < append_ms))
+        return [self.table.name(slot) for slot in slots.tolist()]
+
+    def idle(self, slots: I32, append_ms: Any, idle_ms: int) -> Any:
+        """bool[n]: whether more than `idle_ms` passed between the users' newest events and new ones at int64[n]."""
+        meta = self._meta[slots]
+        return (meta["n"] > 0) & (append_ms - meta["ts"] > idle_ms)
+
     def forget(self, slot: int) -> None:
         """The table has evicted the user in a slot: nothing is known of it any more."""
         self._meta[slot] = (_NOBODY, 0, 0, 0, 0, 0)

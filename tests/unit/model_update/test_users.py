@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from services.contracts.inner import user_state
 from services.contracts.inner.user_state import split_key
 from services.model.users import SEEN_CHUNK
-from services.model_update import decoders
+from services.model_update import decoders, learning
 from services.model_update.users import UserRows
-from tests.unit.model_update.world import SMALL, Event, World
+from tests.unit.model_update.world import SMALL, Event, World, assert_rebuilt
 
 
 def test_an_erased_user_leaves_nothing() -> None:
@@ -59,6 +61,35 @@ def test_users_past_the_ceiling_get_tombstones() -> None:
     world.produce(Event(0, 5))
     world.settle()
     assert world.histories()["user-0"][0] == 1
+
+
+def test_an_idle_user_begins_anew() -> None:
+    """Who returns after a longer time than `user_idle_s`, by append time, has a row of that event alone."""
+    world = World(replace(SMALL, user_idle_s=1.0))
+    world.produce(Event(1, 1), Event(1, 2), Event(2, 2))
+    world.settle()
+    world.produced += 500
+    world.produce(Event(2, 3))
+    world.settle()
+    world.produced += 600
+    world.produce(Event(1, 4), Event(1, 5), Event(2, 4))
+    world.settle()
+    assert {user: n for user, (n, _) in world.histories().items()} == {"user-1": 2, "user-2": 3}
+    assert_rebuilt(world)
+
+
+def test_idle_users_leave_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At fixed positions of the log, users that would begin anew are deleted, whether they return or not."""
+    monkeypatch.setattr(learning, "_LOOK_EVERY", 16)
+    world = World(replace(SMALL, user_idle_s=1.0))
+    world.produce(*[Event(user, user) for user in range(6)])
+    world.settle()
+    world.produced += 2000
+    for number in range(12):
+        world.produce(*[Event(user, number) for user in range(6, 12)])
+        world.settle()
+    assert {key for key in world.user_records() if split_key(key)[1] is None} == {b"user-%d" % n for n in range(6, 12)}
+    assert_rebuilt(world)
 
 
 def test_a_checkpoint_gives_the_same_rows() -> None:

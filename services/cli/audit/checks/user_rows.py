@@ -11,7 +11,7 @@ from services.cli.audit.checks.base import Chunk, Finding, Findings, Log, Number
 from services.cli.audit.checks.peek import fields_of, kind_of
 from services.contracts.inner import item_deltas
 from services.contracts.inner.codec import InnerRecordError
-from services.contracts.inner.features import BATCH_KEY
+from services.contracts.inner.features import BATCH_KEY, decode
 from services.contracts.inner.item_deltas import SEAL_KEY, BatchSeal
 from services.contracts.inner.user_state import split_key
 from services.model.config import ModelConfig
@@ -36,6 +36,8 @@ class _Partition:
         self.kind = Numbers()
         self.ends: list[int] = []
         """Ends of the batches."""
+        self.times: list[int] = []
+        """Append times of some of the events, Unix ms."""
 
 
 class UserRowsCheck:
@@ -50,6 +52,7 @@ class UserRowsCheck:
         self._partitions = [_Partition() for _ in range(partitions)]
         self._repeats = repeats
         self._ceiling: int | None = None
+        self._idle_s = float("inf")
         self._findings = Findings(self.name)
         self._counts = {"users": 0, "events": 0}
 
@@ -89,12 +92,15 @@ class UserRowsCheck:
     def _seal(self, seal: BatchSeal) -> None:
         for name, (_, end) in seal["ranges"].items():
             self._partitions[int(name)].ends.append(end)
-        ceiling = ModelConfig.from_record(seal["model"]).users_per_partition
+        config = ModelConfig.from_record(seal["model"])
+        ceiling = config.users_per_partition
         self._ceiling = ceiling if self._ceiling is None else min(ceiling, self._ceiling)
+        self._idle_s = min(self._idle_s, config.user_idle_s or float("inf"))
 
     def _features(self, chunk: Chunk) -> None:
         one = self._partitions[chunk.partition]
         users, offsets, kinds = [], [], []
+        events: list[bytes] = []
         for offset, key, value in zip(chunk.offsets, chunk.keys, chunk.values, strict=True):
             if value is None or key is None or key == BATCH_KEY:
                 continue
@@ -103,9 +109,12 @@ class UserRowsCheck:
             except (InnerRecordError, KeyError):
                 # The check of the interactions reports it.
                 continue
+            if kind == _EVENT:
+                events = [*events[:1], value]
             users.append(one.users.setdefault(key, len(one.users)))
             offsets.append(offset)
             kinds.append(kind)
+        one.times += [decode(value)["ts"] for value in events]  # type: ignore[typeddict-item]  # events have it
         one.user.extend(users)
         one.offset.extend(offsets)
         one.kind.extend(kinds)
@@ -128,7 +137,8 @@ class UserRowsCheck:
         known = _Known(one, int(ends[-1]))
         self._counts["events"] += int(known.events.sum())
         whole = starts.start(FEATURES, partition) == 0
-        bounded = self._ceiling is not None and len(one.users) > self._ceiling
+        idle = max(one.times, default=0) - min(one.times, default=0) > self._idle_s * 1000
+        bounded = idle or (self._ceiling is not None and len(one.users) > self._ceiling)
         if not whole:
             self._findings.note(
                 "The features log does not go back to its start: the counts of the rows are not checked.",
@@ -136,8 +146,8 @@ class UserRowsCheck:
             )  # fmt: skip
         if bounded:
             self._findings.note(
-                f"More users than the ceiling of {self._ceiling}: users were forgotten, counts are not checked.",
-                ROWS, partition,
+                f"Users may have been forgotten (more than {self._ceiling} of them, or idle for long): counts are not "
+                "checked.", ROWS, partition,
             )  # fmt: skip
         newer = 0
         for user, ordinal in one.users.items():
