@@ -107,7 +107,7 @@ def produced_meanwhile(stream: Stream, batches: int, size: int, pause_s: float) 
                 stream.produce(size)
                 if stopping.wait(pause_s):
                     return
-        except BaseException as error:
+        except BaseException as error:  # a failure of the thread is one of the test
             failed.append(error)
 
     thread = threading.Thread(target=work)
