@@ -25,6 +25,7 @@ from confluent_kafka import OFFSET_END, TopicPartition
 from services.broker.broker import LocalBroker
 from services.broker.settings import BrokerSettings
 from services.runtime.client import make_consumer
+from tests.kafka import system as processes
 from tests.kafka.system import System, system
 
 OUTPUT = {
@@ -152,6 +153,8 @@ def main() -> int:
     parser.add_argument("--service", choices=list(OUTPUT), action="append")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
+    # The first start compiles the kernels.
+    processes.WAIT_S = 600
     results: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         broker = BrokerSettings(broker_port=0, broker_data_dir=Path(folder) / "kafka", broker_start_timeout_s=180)
