@@ -22,7 +22,7 @@ from services.model.replica import Replica
 from services.model.rows import RowChange
 from services.model.users import UserTable
 from services.recommendation_publishing.lists import Learned, Ranked
-from services.recommendation_publishing.rows import UserRows
+from services.recommendation_publishing.rows import Received, UserRows
 
 
 class ModelMismatchError(RuntimeError):
@@ -45,14 +45,13 @@ class Engine:
         """
         self._policy = catalogue
         self._record: dict[str, Any] | None = None
-        self._early_rows: dict[bytes, UserRow | SeenChunk | None] = {}
         self._early_items: dict[bytes, Item | None] = {}
         self._sweeps = SweepReader()
-        self._build(ModelConfig(item_partitions=item_partitions))
+        self._build(ModelConfig(item_partitions=item_partitions), {})
 
-    def _build(self, config: ModelConfig) -> None:
+    def _build(self, config: ModelConfig, received: dict[bytes, Received]) -> None:
         self._replica = Replica(config)
-        self.rows = UserRows(UserTable(config))
+        self.rows = UserRows(UserTable(config), received)
         self._recommender = Recommender(config, self._replica, self.rows.table)
         self._catalogue = self._recommender.catalogue
         self._catalogue.restricted = self._policy == "required"
@@ -78,10 +77,7 @@ class Engine:
 
     def load_user(self, key: bytes, record: UserRow | SeenChunk | None) -> None:
         """Take in one user-state record; None deletes."""
-        if self.ready:
-            self.rows.load(key, record)
-            return
-        self._early_rows[key] = record
+        self.rows.receive(key, record)
 
     def load_metadata(self, key: bytes, item: Item | None) -> None:
         """Take in one record of the items topic; None deletes the item."""
@@ -130,8 +126,8 @@ class Engine:
         self._frozen = Recommender(self._replica.config, frozen_copy(self._replica), self.rows.table)
 
     def learned(self, user: bytes) -> tuple[int, Learned | None]:
-        """(slot of the user's row or -1, what it has learned from)."""
-        return self.rows.learned(user)
+        """(slot of the user's row or -1, what it has learned from); no rows are known before the model is."""
+        return self.rows.learned(user) if self.ready else (-1, None)
 
     def _ids(self, rankings: list[Ranking]) -> dict[int, str]:
         """{hash: item id} of every item that the rankings name. Lists of one moment share most of their items."""
@@ -154,12 +150,10 @@ class Engine:
                 "Give every replica of model-update the same settings; this service then starts again."
             )
         self._record = record
-        self._build(ModelConfig.from_record(record))
-        for key, row in self._early_rows.items():
-            self.rows.load(key, row)
+        self._build(ModelConfig.from_record(record), self.rows.received)
         for key, item in self._early_items.items():
             self.load_metadata(key, item)
-        self._early_rows, self._early_items = {}, {}
+        self._early_items = {}
 
 
 def _ranked(ranking: Ranking, ids: dict[int, str]) -> list[Ranked]:

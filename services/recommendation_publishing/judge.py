@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -63,8 +63,7 @@ class Judge:
     def _sampled(self, user: bytes, offset: int) -> bool:
         if self._sample <= 0.0:
             return False
-        draw = hashlib.blake2b(user + offset.to_bytes(8, "big"), digest_size=8).digest()
-        return int.from_bytes(draw) < self._sample * 2.0**64
+        return zlib.crc32(user, offset & 0xFFFF_FFFF) < self._sample * 2.0**32
 
     def _target(self, engine: Engine, slot: int, row: UserRow) -> int:
         """Hash of the one item that the new row's history has more than the held one, or 0."""

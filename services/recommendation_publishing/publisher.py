@@ -105,6 +105,8 @@ class Publisher:
             for _, _, key, value in slice_rows(slice_):
                 engine.load_user(_known(key), value)
                 self._fresh.append((split_key(_known(key))[0], slice_.partition))
+            if engine.ready:
+                engine.rows.settle_all()
         elif slice_.topic == ITEM_ROWS:
             for _, _, key, value in slice_rows(slice_):
                 engine.load_items(slice_.partition, _known(key), value)
