@@ -25,7 +25,7 @@ LEADING = {
     "item-shard": "item-deltas",
     "recommendation-publishing": "user-state",
 }
-_READY_S = 180.0
+_READY_S = 300.0
 _DRAIN_S = 300.0
 _LOOK_S = 0.2
 
