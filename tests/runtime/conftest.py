@@ -23,11 +23,35 @@ from services.runtime.settings import RuntimeSettings
 _PREFIXES = (f"m{number}." for number in itertools.count())
 
 
+class Mock:
+    """The C interface of a mock cluster."""
+
+    def __init__(self, library: Any, client: Producer) -> None:
+        # The Python object begins with its header (two words), then the C handle.
+        handle = ctypes.c_void_p.from_address(id(client) + 2 * ctypes.sizeof(ctypes.c_void_p))
+        library.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
+        library.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]
+        self.handle = ctypes.c_void_p(library.rd_kafka_handle_mock_cluster(handle))
+        self.library = library
+
+    @classmethod
+    def of(cls, client: Producer) -> Mock | None:
+        """The interface, or None where the wheel does not export it."""
+        root = Path(confluent_kafka.__file__).parent.parent
+        found = sorted((root / "confluent_kafka.libs").glob("librdkafka*.so*"))
+        library = ctypes.CDLL(str(found[0])) if found else None
+        return cls(library, client) if hasattr(library, "rd_kafka_mock_broker_set_down") else None
+
+
 class Cluster:
     """One mock cluster; its faults are reached through the client's C interface, where the wheel exports it."""
 
     def __init__(self) -> None:
         self.handle = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+        self.mock = Mock.of(self.handle)
+        if self.mock is not None and hasattr(self.mock.library, "rd_kafka_mock_group_initial_rebalance_delay_ms"):
+            # The mock cluster lets a group wait three seconds for more members.
+            self.mock.library.rd_kafka_mock_group_initial_rebalance_delay_ms(self.mock.handle, 50)
         brokers = self.handle.list_topics(timeout=10).brokers.values()
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
 
@@ -182,33 +206,23 @@ def running(settings: RuntimeSettings) -> Iterator[Running]:
 class Faults:
     """Switches the mock cluster's broker off and on, through the C interface of the client's own library."""
 
-    def __init__(self, library: Any, cluster: Cluster) -> None:
-        # The Python object begins with its header (two words), then the C handle.
-        handle = ctypes.c_void_p.from_address(id(cluster.handle) + 2 * ctypes.sizeof(ctypes.c_void_p))
-        library.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
-        library.rd_kafka_handle_mock_cluster.argtypes = [ctypes.c_void_p]
-        self._mock = ctypes.c_void_p(library.rd_kafka_handle_mock_cluster(handle))
-        self._library = library
+    def __init__(self, mock: Mock) -> None:
+        self._mock = mock
 
     def down(self) -> None:
         """Connections are closed, and none is accepted."""
-        assert self._library.rd_kafka_mock_broker_set_down(self._mock, 1) == 0
+        assert self._mock.library.rd_kafka_mock_broker_set_down(self._mock.handle, 1) == 0
 
     def up(self) -> None:
         """As before."""
-        assert self._library.rd_kafka_mock_broker_set_up(self._mock, 1) == 0
+        assert self._mock.library.rd_kafka_mock_broker_set_up(self._mock.handle, 1) == 0
 
 
 @pytest.fixture
 def faults(cluster: Cluster) -> Iterator[Faults]:
     """Faults, where the wheel exports what they need; the broker is up again at the end."""
-    root = Path(confluent_kafka.__file__).parent.parent
-    found = sorted((root / "confluent_kafka.libs").glob("librdkafka*.so*"))
-    if not found:
-        pytest.skip("the client's library is not where the wheel puts it")
-    library = ctypes.CDLL(str(found[0]))
-    if not hasattr(library, "rd_kafka_mock_broker_set_down"):
-        pytest.skip("the library has no mock interface")
-    made = Faults(library, cluster)
+    if cluster.mock is None:
+        pytest.skip("the client's library has no mock interface, or is not where the wheel puts it")
+    made = Faults(cluster.mock)
     yield made
     made.up()
