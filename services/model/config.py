@@ -48,9 +48,23 @@ class ModelConfig:
     initial_accumulator: float = 0.01
     l2: float = 0.001
     decay_short: float = 0.8
-    """gamma of the first history sum (block v1)."""
+    """gamma of the first history sum."""
     decay_long: float = 0.97
-    """gamma of the second history sum (block v2)."""
+    """gamma of the second history sum."""
+    pairs_written: int = 8
+    """Newest history items that an event is counted with as a pair."""
+    neighbours_read: int = 10
+    """Newest history items whose neighbours are looked at."""
+    list_length: int = 15
+    """Best items of each expert that are scored together while learning."""
+    score_sample: float = 0.25
+    """Share of the events that the log-linear score and the mixture learn from."""
+    score_warm_up: int = 5000
+    """Events of all users until which they learn from every event."""
+    score_rate: float = 0.1
+    """Learning rate of the log-linear weights."""
+    trends: int = 512
+    """Length of the lists of the most popular items."""
     negative_feedback: float = 0.3
     """Scale of the step for an event of negative weight."""
     dislike_weight: float = -0.5
@@ -62,7 +76,7 @@ class ModelConfig:
     """Ceiling of content feature rows, over all partitions."""
     max_users: int = 1_000_000
     """Ceiling of users, over all user partitions."""
-    max_neighbours: int = 64
+    max_neighbours: int = 128
     """Ceiling of a neighbour list."""
     max_content: int = 64
     """Content features of an item; more are cut off."""

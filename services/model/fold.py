@@ -1,9 +1,10 @@
 """The rules by which a delta becomes part of a row: the same kernels at owners, replicas and rebuilds.
 
-    sum       x' = x + d
+    sum       x' = x + d;  where the row's sum passes a cap C: x' *= C / sum
     decayed   a' = max(a, ad);  c' = c 2^((a - a')·T/h) + d 2^((ad - a')·T/h)       T = TICK_S
-    adagrad   s = min(1, sqrt(A_seen / (A + dA)));  x' = x + s·d;  A' = A + dA      (per group)
-    pairs     the decayed rule per (row, neighbour); a full list gives way at its weakest entry
+    adagrad   s = min(1, (sqrt(A_seen) + sqrt(A_seen - dA)) / (sqrt(A + dA) + sqrt(A)));
+              x' = x + s·d;  A' = A + dA                                             (per group)
+    pairs     increments follow from (weight, place, tick); a full list gives way at its weakest entry
     replace   the new list
 
 Every kernel skips deltas whose target row is -1.
@@ -24,22 +25,45 @@ def rates(block: Block) -> F64:
     return np.array([TICK_S / h if h else 0.0 for h in block.halflives_s], np.float64)
 
 
+def pack(deltas: F32, block: Block) -> F32:
+    """Adagrad deltas as they travel: the parameter differences as float16, two in a float32's place."""
+    if not block.packed:
+        return deltas
+    halves = deltas[:, : block.width].astype(np.float16).view(np.float32)
+    return np.concatenate([halves, deltas[:, block.width :]], axis=1)
+
+
+def unpack(deltas: F32, block: Block) -> F32:
+    """The inverse of `pack`, at the precision that travelled."""
+    if not block.packed:
+        return deltas
+    halves = np.ascontiguousarray(deltas[:, : block.width // 2]).view(np.float16).astype(np.float32)
+    return np.concatenate([halves, deltas[:, block.width // 2 :]], axis=1)
+
+
 @kernel
 def decay(ticks: float, rate: float) -> np.float32:
     """2^(-ticks·rate) for ticks >= 0."""
     if rate == 0.0 or ticks == 0.0:
         return np.float32(1.0)
-    return np.float32(2.0 ** (-ticks * rate))
+    return np.float32(np.exp2(-ticks * rate))
 
 
 @kernel
-def fold_sum(data: F32, rows: I64, deltas: F32) -> None:
-    """Add."""
+def fold_sum(data: F32, rows: I64, deltas: F32, cap: float) -> None:
+    """Add; cap > 0 bounds the sum of a row."""
     for i in range(len(rows)):
         row = rows[i]
-        if row >= 0:
+        if row < 0:
+            continue
+        total = np.float32(0.0)
+        for j in range(data.shape[1]):
+            data[row, j] += deltas[i, j]
+            total += data[row, j]
+        if cap > 0.0 and total > np.float32(cap):
+            scale = np.float32(cap) / total
             for j in range(data.shape[1]):
-                data[row, j] += deltas[i, j]
+                data[row, j] *= scale
 
 
 @kernel
@@ -63,7 +87,12 @@ def fold_decayed(data: F32, rows: I64, deltas: F32, rate: F64) -> None:
 
 @kernel
 def fold_adagrad(data: F32, acc: F32, rows: I64, deltas: F32) -> None:
-    """Add, rescaled to the accumulator that the owner has reached."""
+    """Add, rescaled to the accumulator that the owner has reached.
+
+    Adagrad moves by the integral of g/sqrt(A) while A grows by g², that is by 2·(sqrt(A_end) - sqrt(A_start))
+    for gradients of one direction. The scale is the ratio of that for the owner's A and for the sender's:
+    many shards that push the same way end where one shard that saw all their events would have ended.
+    """
     width, groups = data.shape[1], acc.shape[1]
     size = width // groups
     for i in range(len(rows)):
@@ -75,65 +104,106 @@ def fold_adagrad(data: F32, acc: F32, rows: I64, deltas: F32) -> None:
             seen = deltas[i, width + groups + g]
             scale = np.float32(1.0)
             if seen < grown:
-                scale = np.sqrt(seen / grown)
+                start = max(seen - deltas[i, width + g], np.float32(0.0))
+                scale = min(scale, (np.sqrt(seen) + np.sqrt(start)) / (np.sqrt(grown) + np.sqrt(acc[row, g])))
             acc[row, g] = grown
             for j in range(g * size, (g + 1) * size):
                 data[row, j] += scale * deltas[i, j]
 
 
-@kernel
-def pair_add(pool: Lists, anchors: F32, row: int, neighbour: np.uint64, delta: F32, rate: F64) -> None:
-    """Fold one neighbour's counts float32[m + 1] into a list.
+PLACES = 32
+"""Ceiling of places in a history that pairs are counted for."""
+TRANSITIONS = 5
+"""Newest places that count as transitions."""
+REVERSE = 32
+"""Added to the place in the entry that the later item keeps of the earlier one."""
+_KEEP_ANCHOR = 4.0
+"""Halvings that an anchor may lag behind before the list is brought up to date."""
 
-    A neighbour that finds the list full takes the place of the weakest entry (lowest first count,
-    the earliest of equals) when it is at least as strong; otherwise it weakens that entry by its own
-    strength, so that a newcomer that keeps coming gets in.
+
+@kernel
+def pair_code(place: int, tick: int) -> np.uint32:
+    """(place in the history, newest 0; tick) in 32 bits: what a pair's increments follow from."""
+    return np.uint32((np.uint32(place) << np.uint32(24)) | np.uint32(tick & 0xFFFFFF))
+
+
+@kernel
+def pair_add(
+    pool: Lists, data: F32, row: int, neighbour: np.uint64, weight: np.float32, code: np.uint32, rate: F64
+) -> None:
+    """Count one event of a pair in the list of `row`.
+
+    data float32[rooms, 1 + m] holds the anchor and the sums over all neighbours. The counts are
+    co-visits, h -> x at 1/(1+place), x -> h at 1/(1+place), strictly next, and the first two decayed.
+    They are kept as of the anchor and newer events weigh more than 1, so that an event touches one
+    entry; the list is brought up to date when the anchor lags behind by a few half-lives. A neighbour
+    that finds the list full takes the place of the weakest entry (lowest plain and decayed co-visits
+    together, the earliest of equals).
     """
-    m = len(rate)
-    limit = pool.sizes[len(pool.sizes) - 1]
+    place, tick = np.int64(code >> np.uint32(24)), np.float64(code & np.uint32(0xFFFFFF))
+    anchor = np.float64(data[row, 0])
     n, at = pool.length[row], pool.where[row]
-    newest = max(anchors[row], delta[m])
-    if newest > anchors[row]:
-        for j in range(m):
-            if rate[j] != 0.0:
-                factor = decay(newest - anchors[row], rate[j])
-                for i in range(at, at + n):
-                    pool.values[i, j] *= factor
-        anchors[row] = newest
-    place = -1
+    if anchor == 0.0:
+        anchor = tick
+        data[row, 0] = np.float32(tick)
+    halvings = (tick - anchor) * rate[4]
+    if halvings > _KEEP_ANCHOR:
+        factor = np.float32(np.exp2(-halvings))
+        data[row, 0] = np.float32(tick)
+        for j in range(4, 6):
+            data[row, 1 + j] *= factor
+            for i in range(at, at + n):
+                pool.values[i, j] *= factor
+        halvings = 0.0
+    grown = np.float32(np.exp2(max(halvings, -60.0)))
+    step = np.float32(0.0)
+    back = place >= REVERSE
+    k = place - REVERSE if back else place
+    if k < TRANSITIONS:
+        step = weight / np.float32(1 + k)
+    found = -1
     for i in range(at, at + n):
         if pool.keys[i] == neighbour:
-            place = i
+            found = i
             break
-    if place < 0 and n < limit:
-        place = list_append(pool, row, neighbour)
-        for j in range(m):
-            pool.values[place, j] = np.float32(0.0)
-    elif place < 0:
-        weakest = at
-        for i in range(at + 1, at + n):
-            if pool.values[i, 0] < pool.values[weakest, 0]:
-                weakest = i
-        strength = delta[0] * decay(newest - delta[m], rate[0])
-        if strength < pool.values[weakest, 0]:
-            left = (pool.values[weakest, 0] - strength) / pool.values[weakest, 0]
-            for j in range(m):
-                pool.values[weakest, j] *= left
-            return
-        place = weakest
-        pool.keys[place] = neighbour
-        for j in range(m):
-            pool.values[place, j] = np.float32(0.0)
-    for j in range(m):
-        pool.values[place, j] += delta[j] * decay(newest - delta[m], rate[j])
+    if found < 0:
+        limit = pool.sizes[len(pool.sizes) - 1]
+        if n < limit:
+            found = list_append(pool, row, neighbour)
+        else:
+            found = at
+            shrunk = np.float32(1.0) / grown
+            weakest = pool.values[at, 0] + pool.values[at, 4] * shrunk
+            for i in range(at + 1, at + n):
+                strength = pool.values[i, 0] + pool.values[i, 4] * shrunk
+                if strength < weakest:
+                    weakest, found = strength, i
+            pool.keys[found] = neighbour
+        for j in range(6):
+            pool.values[found, j] = np.float32(0.0)
+    pool.values[found, 0] += weight
+    data[row, 1] += weight
+    pool.values[found, 4] += weight * grown
+    data[row, 5] += weight * grown
+    if back:
+        pool.values[found, 2] += step
+        data[row, 3] += step
+    else:
+        pool.values[found, 1] += step
+        data[row, 2] += step
+        pool.values[found, 5] += step * grown
+        data[row, 6] += step * grown
+        if k == 0:
+            pool.values[found, 3] += weight
+            data[row, 4] += weight
 
 
 @kernel
-def fold_pairs(pool: Lists, anchors: F32, rows: I64, neighbours: U64, deltas: F32, rate: F64) -> None:
-    """Fold neighbour counts, in the order of the deltas."""
+def fold_pairs(pool: Lists, data: F32, rows: I64, neighbours: U64, weights: F32, codes: U32, rate: F64) -> None:
+    """Count pairs, in the order of the deltas."""
     for i in range(len(rows)):
         if rows[i] >= 0:
-            pair_add(pool, anchors, rows[i], neighbours[i], deltas[i], rate)
+            pair_add(pool, data, rows[i], neighbours[i], weights[i], codes[i], rate)
 
 
 @kernel

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.model.arrays import F32, I64, U64
+from services.model.fold import pack
 from services.model.kernels.touched import Increments, Touched
 from services.model.replica import Replica
 from services.model.rows import DeltaBlock, DeltaSet
@@ -26,19 +27,30 @@ class Changes:
 
 
 def take_touched(log: Touched, store: BlockStore) -> tuple[I64, F32]:
-    """The Adagrad deltas of a batch; puts the rows back to what they were and empties the log.
+    """The deltas of parameters in a batch; puts the rows back to what they were and empties the log.
 
     A_seen is A + dA as the owner computes it, so that one shard's delta is folded unscaled.
     """
     n = int(log.n[0])
     rows, before, before_acc = log.rows[:n].copy(), log.before[:n], log.before_acc[:n]
-    grown = store.acc[rows] - before_acc
-    deltas = np.concatenate([store.data[rows] - before, grown, before_acc + grown], axis=1)
+    deltas = store.data[rows] - before
+    if store.block.groups:
+        grown = store.acc[rows] - before_acc
+        deltas = np.concatenate([deltas, grown, before_acc + grown], axis=1)
+        store.acc[rows] = before_acc
     store.data[rows] = before
-    store.acc[rows] = before_acc
     log.mark[rows] = 0
     log.n[0] = 0
-    return rows, deltas
+    return rows, pack(deltas, store.block)
+
+
+def put_back(log: Touched, store: BlockStore) -> None:
+    """Put rows back to what they were before the batch and empty the log; their changes are increments."""
+    n = int(log.n[0])
+    rows = log.rows[:n]
+    store.data[rows] = log.before[:n]
+    log.mark[rows] = 0
+    log.n[0] = 0
 
 
 def take_increments(log: Increments) -> tuple[I64, F32]:

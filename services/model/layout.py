@@ -6,7 +6,8 @@ mixture weights, gates). A row is a set of named blocks:
     sum       float32[width]; deltas are added
     decayed   counts at several half-lives, float32[m] and the anchor they are valid at (ticks)
     adagrad   float32[width] parameters in groups that share an Adagrad accumulator
-    pairs     a bounded list of (neighbour hash, float32[m] counts) and one anchor (ticks)
+    pairs     a bounded list of (neighbour hash, float32[m] counts), one anchor (ticks), and the sums of
+              the counts over all neighbours there ever were
     replace   a bounded list of uint32, last writer wins
 """
 
@@ -32,10 +33,12 @@ exactly; the finest half-life in use is an hour."""
 BUCKETS = 35
 """History length (7) x time since the user's last event (5)."""
 GAPS = 5
-EXPERTS = 16
+EXPERTS = 11
 """Room for experts in a bucket's mixture weights."""
-SCORE_FEATURES = 48
+SCORE_FEATURES = 28
 """Room for features of the log-linear score."""
+MIXTURE_MEMORY = 500.0
+"""Events that a bucket's mixture weights remember."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Block:
     scale: float = 0.0
     """sum, adagrad: standard deviation of the initial values around `start`."""
     start: float = 0.0
+    cap: float = 0.0
+    """sum: a row whose sum passes it is scaled back to it; 0 = none."""
     accumulator: float = 0.0
     """adagrad: initial accumulator."""
     limit: int = 0
@@ -75,14 +80,20 @@ class Block:
         return {"sum": self.width, "decayed": self.width + 1, "adagrad": self.width + self.groups}[self.kind]
 
     @property
+    def packed(self) -> bool:
+        """Whether deltas travel at 16 bits: rows of vectors, which are most of the traffic."""
+        return self.kind == "adagrad" and self.row != "system" and self.width % 2 == 0
+
+    @property
     def delta_width(self) -> int:
-        """float32 of one delta: decayed and pairs end with their anchor; adagrad is the parameter
-        differences, then per group the accumulator growth, then the accumulator seen at the end."""
+        """float32 of one delta: decayed ends with its anchor; adagrad is the parameter differences (two
+        float16 in the place of a float32 when packed), then per group the accumulator growth, then the
+        accumulator seen at the end; pairs is the weight and the bits of (place, tick), see fold.py."""
         return {
             "sum": self.width,
             "decayed": self.width + 1,
-            "adagrad": self.width + 2 * self.groups,
-            "pairs": self.width + 1,
+            "adagrad": (self.width // 2 if self.packed else self.width) + 2 * self.groups,
+            "pairs": 2,
             "replace": 1,
         }[self.kind]
 
@@ -100,30 +111,20 @@ def blocks(config: ModelConfig, row: RowKind) -> tuple[Block, ...]:
         "item": (
             Block("pop", "item", "decayed", len(config.halflives_s), halflives_s=config.halflives_s),
             vectors("q", "item"),
-            Block("b", "item", "adagrad", 1, 1, accumulator=start),
-            vectors("v1", "item"),
-            vectors("v2", "item"),
-            # Sums of the neighbour counts that a bounded list cannot give: [plain, decayed].
-            Block("cosum", "item", "decayed", 2, halflives_s=(0.0, rate)),
-            Block("co", "item", "pairs", 2, halflives_s=(0.0, rate), limit=near),
-            # Transitions: [1/(1+k) over the last five, the same decayed, strict next item].
-            Block("trsum", "item", "decayed", 3, halflives_s=(0.0, rate, 0.0)),
-            Block("tr", "item", "pairs", 3, halflives_s=(0.0, rate, 0.0), limit=near),
+            # The bias steps at the rate of its vector's accumulator.
+            Block("b", "item", "sum"),
+            vectors("v", "item"),
+            # Neighbours: [co-visits, h -> x at 1/(1+k), x -> h at 1/(1+k), strictly next, the first two decayed].
+            Block("near", "item", "pairs", 6, halflives_s=(0.0, 0.0, 0.0, 0.0, rate, rate), limit=near),
             Block("content", "item", "replace", limit=config.max_content),
         ),
-        "feature": (
-            Block("fpop", "feature", "decayed", len(config.halflives_s), halflives_s=config.halflives_s),
-            Block("fn", "feature", "sum", 2),
-            vectors("fq", "feature"),
-            Block("fb", "feature", "adagrad", 1, 1, accumulator=start),
-            vectors("fv1", "feature"),
-            vectors("fv2", "feature"),
-        ),
+        # Events of items that have the feature (categories only), and items that have it.
+        "feature": (Block("fn", "feature", "sum", 2),),
+        # Row 0 is what all share; row 1 + b belongs to bucket b.
         "system": (
             Block("totals", "system", "decayed", len(config.halflives_s), halflives_s=config.halflives_s),
-            Block("pi", "system", "sum", BUCKETS * EXPERTS, start=1.0 / EXPERTS),
-            Block("pi_n", "system", "sum", BUCKETS),
-            Block("w", "system", "adagrad", (BUCKETS + 1) * SCORE_FEATURES, 1, accumulator=1.0),
+            Block("pi", "system", "sum", EXPERTS, start=1.0, cap=MIXTURE_MEMORY),
+            Block("w", "system", "adagrad", SCORE_FEATURES, 1, accumulator=1.0),
             Block("gates", "system", "adagrad", 2 * GAPS, 1, start=1.0, accumulator=1.0),
         ),
     }

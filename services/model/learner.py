@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.model.arrays import F32, I64
+from services.model.arena import reserve
+from services.model.arrays import F32, I64, U64
 from services.model.config import ModelConfig
 from services.model.events import EventBatch
-from services.model.fold import rates
-from services.model.gather import Changes, delta_sets, take_increments, take_touched
+from services.model.experts.neighbours import PairLog
+from services.model.gather import Changes, delta_sets, put_back, take_increments, take_touched
 from services.model.kernels.batch import Counts, Events, Limits, content_changes, learn_batch
-from services.model.kernels.factors import Factors, Step, scratch
+from services.model.kernels.factors import Logs, Step
+from services.model.kernels.probe import Probe, probe_of
 from services.model.kernels.touched import increments, touched
-from services.model.layout import blocks, system_hash, system_key
-from services.model.replica import Replica
+from services.model.layout import EXPERTS, GAPS, SCORE_FEATURES, feature_hash, feature_key
+from services.model.replica import LIVE, Replica
 from services.model.rows import DeltaSet
 from services.model.users import Evicted, UserTable
+from services.model.views import buffers, create_system_rows, setup, view
 
 CATEGORY_DECAY = 0.97
 """Decay of a user's category counts by event."""
 _DRAW = 0x6E656761
 """Salt of the draws of negatives."""
+_ALL_FEATURES = 0
+"""The feature that counts all events with categories and all items."""
 
 
 class Learner:
@@ -36,31 +41,44 @@ class Learner:
         self.users = UserTable(config)
         items, system = self.replica.items.table, self.replica.system.table
         d, m = config.dim, len(config.halflives_s) + 1
-        self._scratch = scratch(d, config.negatives, config.history)
-        self._logs = {
-            "q": touched(items.room, d, 1),
-            "b": touched(items.room, 1, 1),
-            "v1": touched(items.room, d, 1),
-        }
+        self._logs = Logs(
+            q=touched(items.room, d, 1),
+            b=touched(items.room, 1, 0),
+            v=touched(items.room, d, 1),
+            pop=touched(items.room, m, 0),
+            totals=touched(system.room, m, 0),
+            pi=touched(system.room, EXPERTS, 0),
+            w=touched(system.room, SCORE_FEATURES, SCORE_FEATURES),
+            gates=touched(system.room, 2 * GAPS, 2 * GAPS),
+        )
         self._pop, self._totals = increments(items.room, m), increments(system.room, m)
+        self._pi = increments(system.room, EXPERTS)
+        self._work = buffers(config, config.list_length)
+        self._setup = setup(config, repeats=not config.exclude_seen, top=config.list_length)
         self._step = Step(
             config.negatives,
             config.write_threshold,
             config.history_rows_written,
             config.learning_rate,
             config.l2,
-            config.decay_short,
-            config.history,
             config.negative_feedback,
             np.uint64((config.seed * 0x9E3779B97F4A7C15 + _DRAW) & 0xFFFF_FFFF_FFFF_FFFF),
         )
-        self._limits = Limits(config.history_kept, config.dislike_weight, CATEGORY_DECAY)
-        self._rates = rates(blocks(config, "item")[0])
+        self._limits = Limits(
+            config.history_kept,
+            config.dislike_weight,
+            CATEGORY_DECAY,
+            config.pairs_written,
+            config.score_sample,
+            float(config.score_warm_up),
+            config.score_rate,
+        )
+        self._pairs = _pair_log(1024)
         self._evicted: list[Evicted] = []
         self.skipped = 0
         """Positive events not learned from because the replica had no room for their items."""
 
-    def learn(self, events: EventBatch, batch: int) -> dict[int, DeltaSet]:
+    def learn(self, events: EventBatch, batch: int, *, probe: bool = False) -> dict[int, DeltaSet]:
         """Learn one batch; returns the deltas by item partition, which are already applied locally.
 
         1. items that are new get provisional rows;
@@ -69,12 +87,19 @@ class Learner:
            them by the owner's rule (Replica.commit);
         4. users past the ceiling are forgotten.
 
+        Args:
+            events: the batch.
+            batch: its number, larger than those before.
+            probe: whether to rank every observed item before it is learned from (`ranks`).
+
         Raises:
             ValueError: the arrays of the batch do not fit together.
         """
         events.check()
+        replica = self.replica
         rows = self._rows(events)
         self.skipped += int(((rows < 0) & (events.weight > 0)).sum())
+        create_system_rows(replica)
         resolved = Events(
             events.user,
             rows,
@@ -85,24 +110,23 @@ class Learner:
             events.content_ptr,
             events.content,
         )
-        replica = self.replica
+        if len(self._pairs.rows) < 2 * self.config.pairs_written * len(events):
+            self._pairs = _pair_log(4 * self.config.pairs_written * len(events))
+        self.ranks: Probe = probe_of(len(events) if probe else 0, replica.items.segments())
         learn_batch(
             resolved,
             self.users.arrays,
-            self._factors(),
-            Counts(self._pop, self._totals, self._rates, self._system_row(events, rows)),
+            view(replica),
+            self._logs,
+            Counts(self._pop, self._totals, self._pi, self._pairs),
             replica.items.bound,
+            self._setup,
             self._step,
             self._limits,
-            self._scratch,
+            self._work,
+            self.ranks,
         )
-        items, system = Changes(), Changes()
-        for name, log in self._logs.items():
-            items.blocks[name] = (*take_touched(log, replica.items.table.stores[name]), None)
-        items.blocks["pop"] = (*take_increments(self._pop), None)
-        items.blocks["content"] = (*self._content(events, rows), None)
-        system.blocks["totals"] = (*take_increments(self._totals), None)
-        deltas = delta_sets(replica, (items, Changes(), system))
+        deltas = delta_sets(replica, (self._item_changes(events, rows), self._features(events, rows), self._system()))
         replica.commit(batch, deltas)
         self._evicted += self.users.trim()
         return deltas
@@ -125,44 +149,92 @@ class Learner:
             rows[missing] = table.table.index.find_many(events.item[missing])
         return rows
 
+    def _item_changes(self, events: EventBatch, rows: I64) -> Changes:
+        changes, stores = Changes(), self.replica.items.table.stores
+        put_back(self._logs.pop, stores["pop"])
+        for name in ("q", "b", "v"):
+            changes.blocks[name] = (*take_touched(getattr(self._logs, name), stores[name]), None)
+        changes.blocks["pop"] = (*take_increments(self._pop), None)
+        n = int(self._pairs.n[0])
+        log = self._pairs
+        values = np.stack([log.weights[:n], log.codes[:n].view(np.float32)], axis=1)
+        changes.blocks[LIVE] = (log.rows[:n].copy(), values, log.neighbours[:n].copy())
+        log.n[0] = 0
+        changes.blocks["content"] = (*self._content(events, rows), None)
+        return changes
+
+    def _system(self) -> Changes:
+        changes, stores = Changes(), self.replica.system.table.stores
+        put_back(self._logs.totals, stores["totals"])
+        put_back(self._logs.pi, stores["pi"])
+        changes.blocks["totals"] = (*take_increments(self._totals), None)
+        changes.blocks["pi"] = (*take_increments(self._pi), None)
+        for name in ("w", "gates"):
+            changes.blocks[name] = (*take_touched(getattr(self._logs, name), stores[name]), None)
+        return changes
+
     def _content(self, events: EventBatch, rows: I64) -> tuple[I64, F32]:
-        """Content lists of items that the replica does not hold yet: positions and words."""
+        """Content lists that differ from what the replica holds: positions and words."""
         lists = self.replica.items.table.stores["content"].lists
         if lists is None:
             raise TypeError("the content block is not a list")
         changed = content_changes(lists, rows, events.weight, events.content_ptr, events.content)
         if not len(changed):
+            self._new = changed
             return changed, np.zeros((0, 1), np.float32)
         _, last = np.unique(rows[changed][::-1], return_index=True)
         chosen = np.sort(changed[len(changed) - 1 - last])
-        starts, ends = events.content_ptr[chosen], events.content_ptr[chosen + 1]
-        ends = np.minimum(ends, starts + self.config.max_content)
-        words = np.concatenate([events.content[a:b] for a, b in zip(starts, ends, strict=True)])
-        return np.repeat(rows[chosen], ends - starts), words.view(np.float32)[:, None]
+        self._new = chosen[lists.length[rows[chosen]] == 0]
+        where, words = _words(events, chosen, self.config.max_content)
+        return rows[where], words.view(np.float32)[:, None]
 
-    def _system_row(self, events: EventBatch, rows: I64) -> int:
-        """Position of the system row; created when no sweep has brought it yet and the batch counts."""
-        row = self.replica.system_row()
-        if row >= 0 or not ((rows >= 0) & (events.weight > 0)).any():
-            return row
-        hashes = np.array([system_hash()], np.uint64)
-        created = self.replica.system.create(hashes, [system_key()], np.zeros(1, np.int32))
-        return int(created[0])
+    def _features(self, events: EventBatch, rows: I64) -> Changes:
+        """Counts of content features: events by category, and items that had no content before."""
+        changes = Changes()
+        positive = np.flatnonzero((rows >= 0) & (events.weight > 0))
+        where, words = _words(events, positive, self.config.max_content)
+        category = words >> 28 == 1
+        words, where = words[category], where[category]
+        _, new_words = _words(events, self._new, self.config.max_content)
+        total = np.array([_ALL_FEATURES], np.uint32)
+        features, inverse = np.unique(np.concatenate([words, new_words, total]), return_inverse=True)
+        values = np.zeros((len(features), 2), np.float32)
+        np.add.at(values[:, 0], inverse[: len(words)], 1.0)
+        np.add.at(values[:, 1], inverse[len(words) : -1], 1.0)
+        values[inverse[-1]] += (len(np.unique(where)), len(self._new))
+        kept = values.any(axis=1)
+        features, values = features[kept], values[kept]
+        if len(features):
+            at = self._feature_rows(features)
+            changes.blocks["fn"] = (at[at >= 0], values[at >= 0], None)
+        return changes
 
-    def _factors(self) -> Factors:
-        table = self.replica.items.table
-        q, b, v1 = (table.stores[name] for name in ("q", "b", "v1"))
-        return Factors(
-            table.keys,
-            table.index.keys,
-            table.index.slots,
-            q.data,
-            q.acc,
-            b.data,
-            b.acc,
-            v1.data,
-            v1.acc,
-            self._logs["q"],
-            self._logs["b"],
-            self._logs["v1"],
-        )
+    def _feature_rows(self, features: np.typing.NDArray[np.uint32]) -> I64:
+        table = self.replica.features
+        hashes: U64 = features.astype(np.uint64) | np.uint64(feature_hash(0))
+        rows = table.table.index.find_many(hashes)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            names = features[missing].tolist()
+            partitions = (features[missing] % self.config.item_partitions).astype(np.int32)
+            rows[missing] = table.create(hashes[missing], [feature_key(f) for f in names], partitions)
+        return rows
+
+
+def _words(events: EventBatch, chosen: I64, limit: int) -> tuple[I64, np.typing.NDArray[np.uint32]]:
+    """(event of each word, words): the content of chosen events, end to end, at most `limit` words each."""
+    starts = events.content_ptr[chosen].astype(np.int64)
+    lengths = np.minimum(events.content_ptr[chosen + 1] - starts, limit)
+    where = np.repeat(chosen, lengths)
+    inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return where, events.content[np.repeat(starts, lengths) + inside]
+
+
+def _pair_log(room: int) -> PairLog:
+    return PairLog(
+        reserve((room,), np.int64),
+        reserve((room,), np.uint64),
+        reserve((room,), np.float32),
+        reserve((room,), np.uint32),
+        np.zeros(1, np.int64),
+    )

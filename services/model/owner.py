@@ -16,7 +16,7 @@ from services.model.table import KINDS, SYSTEM_ROOM, RowTable, kinds_of
 
 TOUCH = "touch"
 """Block of owner rows only: when the row was last touched, (int64 ordinal, float32 newest tick)."""
-_CLOCK_BLOCK: dict[RowKind, str] = {"item": "pop", "feature": "fpop", "system": "totals"}
+_CLOCK_BLOCKS = ("pop", "totals")
 _PAGE = 4096
 """Rows in one page of `rows`."""
 
@@ -83,7 +83,7 @@ class ItemOwner:
             self._expire(kind)
 
     def _note_time(self, deltas: DeltaSet) -> None:
-        for name in _CLOCK_BLOCK.values():
+        for name in _CLOCK_BLOCKS:
             block = deltas.blocks.get(name)
             if block is not None and len(block.values):
                 self._newest = max(self._newest, np.float32(block.values[:, -1].max()))

@@ -21,6 +21,10 @@ from services.model.config import ModelConfig
 from services.model.layout import RowKind, feature_hash, system_hash
 from services.model.rows import DeltaSet, RowChange
 from services.model.table import SYSTEM_ROOM, RowTable, kinds_of
+from services.model.trending import TrendLists
+
+LIVE = "near"
+"""Block whose deltas are single events: learning applies them by the owner's rule at once."""
 
 
 @dataclass(slots=True)
@@ -40,6 +44,7 @@ class ReplicaStats:
     items: int
     features: int
     provisional: int
+    """Items and features that no sweep has confirmed."""
     pending_batches: int
     rows_bytes: int
 
@@ -52,6 +57,8 @@ class ReplicaTable:
         self.confirmed = per_partition * config.item_partitions
         """First provisional position."""
         self.table = RowTable(config, kind, self.confirmed + per_partition * config.item_partitions)
+        self.trends: TrendLists | None = None
+        """Lists that follow the rows' positions."""
         self.bound = 0
         """1 + the highest confirmed position in use: draws of negatives stay below it."""
         self._free: list[int] = []
@@ -99,6 +106,8 @@ class ReplicaTable:
 
     def remove(self, row: int) -> None:
         """Drop a row from its position."""
+        if self.trends is not None:
+            self.trends.remove(row)
         self.table.remove(row)
         if row >= self.confirmed:
             self._free.append(row)
@@ -123,7 +132,10 @@ class ReplicaTable:
             raise ValueError("an item row's slot is past the ceiling: the owners' configuration differs")
         hashes = np.array([c.hash for c in changes], np.uint64)
         known = self.table.index.find_many(hashes)
-        for row in known[(known >= 0) & (known != rows)].tolist():
+        moved = np.flatnonzero((known >= 0) & (known != rows))
+        for row, new in zip(known[moved].tolist(), rows[moved].tolist(), strict=True):
+            if self.trends is not None and not self.table.keys[new]:
+                self.trends.rename(row, new)
             self.remove(row)
         for row in rows[(self.table.keys[rows] != 0) & (self.table.keys[rows] != hashes)].tolist():
             # The old holder of the slot; its eviction is reported in this sweep or was compacted away.
@@ -133,6 +145,8 @@ class ReplicaTable:
             self.table.place(rows[new], hashes[new], [changes[i].key for i in new.tolist()])
         self.table.set(rows, [c.blocks for c in changes if c.blocks is not None], [c.count for c in changes])
         self.bound = max(self.bound, int(rows.max()) + 1)
+        if self.trends is not None:
+            self.trends.update(rows)
         return rows
 
 
@@ -145,6 +159,7 @@ class Replica:
         self.features = ReplicaTable(config, "feature", config.features_per_partition)
         self.system = ReplicaTable(config, "system", SYSTEM_ROOM)
         self._tables = (self.items, self.features, self.system)
+        self.trends = self.items.trends = TrendLists(self.items.table, config.trends)
         self._pending: list[list[Pending]] = [[] for _ in range(config.item_partitions)]
         self.version = 0
         """Grows with every change of a row: what readers of derived values compare."""
@@ -182,6 +197,7 @@ class Replica:
                 self._refold(partition, code, hashes)
             self._drop_unsupported(code, done, queue)
             table.table.tidy()
+        self.trends.refresh(self.items.segments())
 
     def _refold(self, partition: int, code: int, hashes: U64) -> None:
         """Fold what is pending into the given rows, in batch order, as the owner will."""
@@ -192,7 +208,7 @@ class Replica:
             if mine.any():
                 self._fold(table, partition, deltas, np.flatnonzero(mine))
 
-    def _fold(self, table: ReplicaTable, partition: int, deltas: DeltaSet, here: I64) -> None:
+    def _fold(self, table: ReplicaTable, partition: int, deltas: DeltaSet, here: I64, skip: str = "") -> None:
         rows = np.full(len(deltas.ids), -1, np.int64)
         rows[here] = table.table.index.find_many(deltas.hashes[here])
         missing = here[rows[here] < 0]
@@ -200,7 +216,9 @@ class Replica:
             keys = [deltas.ids[i] for i in missing.tolist()]
             owners = np.full(len(missing), partition, np.int32)
             rows[missing] = table.create(deltas.hashes[missing], keys, owners)
-        table.table.fold(deltas, rows)
+        table.table.fold(deltas, rows, skip)
+        if table is self.items:
+            self.trends.update(rows)
 
     def _drop_unsupported(self, code: int, done: list[Pending], queue: list[Pending]) -> None:
         if not done:
@@ -219,7 +237,8 @@ class Replica:
     def commit(self, batch: int, deltas: dict[int, DeltaSet]) -> None:
         """Fold the deltas of an own batch at once and remember them as pending.
 
-        The rows must be as they were before the batch: folding its sums, and not keeping what the
+        The rows must be as they were before the batch, but for the block LIVE, which learning has
+        already folded entry by entry: folding its sums, and not keeping what the
         event-by-event steps left, is what makes the row the same as after any later `take`.
         """
         self.version += 1
@@ -229,7 +248,8 @@ class Replica:
             for code, table in enumerate(self._tables):
                 here = np.flatnonzero(pending.codes == code)
                 if len(here):
-                    self._fold(table, partition, part, here)
+                    self._fold(table, partition, part, here, LIVE)
+        self.trends.refresh(self.items.segments())
 
     def item_ids(self, hashes: U64) -> list[str]:
         """Ids of item rows; "" where there is no row."""
@@ -261,7 +281,7 @@ class Replica:
         return ReplicaStats(
             items=len(self.items.table),
             features=len(self.features.table),
-            provisional=sum(table.provisional for table in self._tables),
+            provisional=self.items.provisional + self.features.provisional,
             pending_batches=max(len(queue) for queue in self._pending),
             rows_bytes=self.rows_bytes(),
         )

@@ -38,19 +38,20 @@ MAX_KEY_BYTES = 1024
 
 
 @kernel
-def _pairs_set(pool: Lists, anchors: F32, rows: I64, ptr: I64, words: U32, floats: F32) -> None:
-    """Rows from their wire form: the anchor, then per entry the neighbour (2 words) and m counts."""
+def _pairs_set(pool: Lists, data: F32, rows: I64, ptr: I64, words: U32, floats: F32) -> None:
+    """Rows from their wire form: the anchor, m sums, then per entry the neighbour (2 words) and m counts."""
     m = pool.values.shape[1]
     for i in range(len(rows)):
         row = rows[i]
         list_clear(pool, row)
-        anchors[row] = floats[ptr[i]]
-        n = (ptr[i + 1] - ptr[i] - 1) // (2 + m)
+        for j in range(1 + m):
+            data[row, j] = floats[ptr[i] + j]
+        n = (ptr[i + 1] - ptr[i] - 1 - m) // (2 + m)
         if n <= 0:
             continue
         list_reserve(pool, row, n)
         for e in range(n):
-            source, to = ptr[i] + 1 + e * (2 + m), pool.where[row] + e
+            source, to = ptr[i] + 1 + m + e * (2 + m), pool.where[row] + e
             pool.keys[to] = np.uint64(words[source]) | (np.uint64(words[source + 1]) << np.uint64(32))
             for j in range(m):
                 pool.values[to, j] = floats[source + 2 + j]
@@ -58,14 +59,15 @@ def _pairs_set(pool: Lists, anchors: F32, rows: I64, ptr: I64, words: U32, float
 
 
 @kernel
-def _pairs_get(pool: Lists, anchors: F32, rows: I64, ptr: I64, words: U32, floats: F32) -> None:
+def _pairs_get(pool: Lists, data: F32, rows: I64, ptr: I64, words: U32, floats: F32) -> None:
     """The inverse; `words` and `floats` are two views of one buffer."""
     m = pool.values.shape[1]
     for i in range(len(rows)):
         row = rows[i]
-        floats[ptr[i]] = anchors[row]
+        for j in range(1 + m):
+            floats[ptr[i] + j] = data[row, j]
         for e in range(pool.length[row]):
-            to, source = ptr[i] + 1 + e * (2 + m), pool.where[row] + e
+            to, source = ptr[i] + 1 + m + e * (2 + m), pool.where[row] + e
             words[to] = np.uint32(pool.keys[source] & np.uint64(0xFFFFFFFF))
             words[to + 1] = np.uint32(pool.keys[source] >> np.uint64(32))
             for j in range(m):
@@ -84,19 +86,20 @@ class BlockStore:
     def __init__(self, block: Block, room: int) -> None:
         self.block = block
         self.data: F32 = reserve((0, 0), np.float32)
-        """float32[room, width]; a decayed block's anchor is the last column; pairs: the anchors[room, 1]."""
+        """float32[room, width]; a decayed block's anchor is the last column; pairs: [room, 1 + m], the
+        anchor and the sums of the counts."""
         self.acc: F32 = reserve((0, 0), np.float32)
         """float32[room, groups] of an adagrad block."""
         self.rates = fold.rates(block)
         self.lists: Lists | None = None
         if block.kind == "pairs":
-            self.data = reserve((room, 1), np.float32)
+            self.data = reserve((room, 1 + block.width), np.float32)
             self.lists = list_pool(room, block.limit, np.uint64, block.width)
         elif block.kind == "replace":
             self.lists = list_pool(room, block.limit, np.uint32, 0)
         else:
             self.data = reserve((room, block.width + (block.kind == "decayed")), np.float32)
-            self.acc = reserve((room if block.groups else 0, block.groups), np.float32)
+            self.acc = reserve((room, block.groups), np.float32)
 
     def init(self, rows: I64, hashes: U64, seed: int) -> None:
         """Initial values."""
@@ -123,7 +126,7 @@ class BlockStore:
             return
         ptr = pointers([len(part) // 4 for part in parts])
         if self.block.kind == "pairs":
-            _pairs_set(self.lists, self.data[:, 0], rows, ptr, joined, joined.view(np.float32))
+            _pairs_set(self.lists, self.data, rows, ptr, joined, joined.view(np.float32))
         else:
             lists_set(self.lists, rows, ptr, joined)
 
@@ -137,10 +140,10 @@ class BlockStore:
             return [raw[i : i + width] for i in range(0, len(raw), width)]
         lengths = self.lists.length[rows].astype(np.int64)
         pairs = self.block.kind == "pairs"
-        ptr = pointers(lengths * (2 + self.block.width) + 1 if pairs else lengths)
+        ptr = pointers(lengths * (2 + self.block.width) + 1 + self.block.width if pairs else lengths)
         words = np.empty(int(ptr[-1]), np.uint32)
         if pairs:
-            _pairs_get(self.lists, self.data[:, 0], rows, ptr, words, words.view(np.float32))
+            _pairs_get(self.lists, self.data, rows, ptr, words, words.view(np.float32))
         else:
             lists_get(self.lists, rows, ptr, words)
         raw, ends = words.tobytes(), (ptr * 4).tolist()
@@ -150,15 +153,16 @@ class BlockStore:
         """Fold deltas; a row of -1 is skipped."""
         kind = self.block.kind
         if kind == "sum":
-            fold.fold_sum(self.data, rows, values)
+            fold.fold_sum(self.data, rows, values, self.block.cap)
         elif kind == "decayed":
             fold.fold_decayed(self.data, rows, values, self.rates)
         elif kind == "adagrad":
-            fold.fold_adagrad(self.data, self.acc, rows, values)
+            fold.fold_adagrad(self.data, self.acc, rows, fold.unpack(values, self.block))
         elif kind == "replace" and self.lists is not None:
             fold.fold_replace(self.lists, rows, values.view(np.uint32).reshape(-1))
         elif self.lists is not None and neighbours is not None:
-            fold.fold_pairs(self.lists, self.data[:, 0], rows, neighbours, values, self.rates)
+            weights, codes = np.ascontiguousarray(values[:, 0]), np.ascontiguousarray(values.view(np.uint32)[:, 1])
+            fold.fold_pairs(self.lists, self.data, rows, neighbours, weights, codes, self.rates)
         else:
             raise ValueError(f"deltas of the pairs block {self.block.name!r} name no neighbours")
 
@@ -234,11 +238,11 @@ class RowTable:
         columns = [store.get(rows) for store in self.stores.values()]
         return [dict(zip(names, parts, strict=True)) for parts in zip(*columns, strict=True)]
 
-    def fold(self, deltas: DeltaSet, rows: I64) -> None:
-        """Fold the blocks of this kind; `rows` int64[len(deltas.ids)] gives each id's position or -1."""
+    def fold(self, deltas: DeltaSet, rows: I64, skip: str = "") -> None:
+        """Fold the blocks of this kind but one; `rows` int64[len(deltas.ids)] gives each id's position or -1."""
         for name, store in self.stores.items():
             block = deltas.blocks.get(name)
-            if block is not None:
+            if block is not None and name != skip:
                 store.fold(rows[block.rows], block.values, block.neighbours)
 
     def tidy(self) -> None:

@@ -8,24 +8,34 @@ import numpy as np
 
 from services.model.arena import Lists
 from services.model.arrays import F32, F64, I32, I64, U32, U64
+from services.model.experts import neighbours
+from services.model.experts.neighbours import PairLog
+from services.model.fold import decayed_add
 from services.model.jit import kernel
-from services.model.kernels.factors import Factors, Scratch, Step, factor_step, query_vector
-from services.model.kernels.touched import Increments, increment_of
+from services.model.kernels import ranking
+from services.model.kernels.factors import Logs, Step, draw, factor_step, logits, normaliser
+from services.model.kernels.probe import Probe, probe
+from services.model.kernels.query import query
+from services.model.kernels.spot import spot_find
+from services.model.kernels.touched import Increments, increment_of, keep
+from services.model.kernels.view import Setup, View, Work
+from services.model.layout import MIXTURE_MEMORY
+from services.model.seeds import mix64
 from services.model.users import UserArrays, category_count, history_push, seen_add
 
 CATEGORY_KIND = 1
 """High 4 bits of a content feature that names a category."""
+_SAMPLE = np.uint64(0x73616D706C65)
+"""Salt of the choice of events that the score learns from."""
 
 
 class Counts(NamedTuple):
-    """What counting learns in a batch: increments only, folded when the batch is done."""
+    """Summed increments of a batch, folded when it is done."""
 
     pop: Increments
     totals: Increments
-    rate: F64
-    """float64[m] halvings per tick."""
-    system: int
-    """Position of the system row."""
+    pi: Increments
+    pairs: PairLog
 
 
 class Events(NamedTuple):
@@ -44,11 +54,16 @@ class Events(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Settings of the user side."""
+    """Settings of the user side and of the score's learning."""
 
     history_kept: int
     dislike: float
     category_decay: float
+    pairs: int
+    """Newest history items that an event is paired with."""
+    sample: float
+    warm_up: float
+    score_rate: float
 
 
 @kernel
@@ -63,49 +78,126 @@ def count_event(log: Increments, row: int, second: int, weight: float, rate: F64
     for j in range(m):
         old = np.float64(log.values[at, j])
         if newest > anchor and old != 0.0 and rate[j] != 0.0:
-            old *= 2.0 ** (-(newest - anchor) * rate[j])
+            old *= np.exp2(-(newest - anchor) * rate[j])
         share = 1.0
         if rate[j] != 0.0:
-            share = 2.0 ** ((np.float64(tick - newest) + inside) * rate[j])
+            share = np.exp2((np.float64(tick - newest) + inside) * rate[j])
         log.values[at, j] = np.float32(old + weight * share)
     log.values[at, m] = newest
 
 
 @kernel
-def learn_batch(
-    e: Events, users: UserArrays, f: Factors, counts: Counts, bound: int, step: Step, limits: Limits, s: Scratch
+def _count_live(v: View, logs: Logs, row: int, second: int, weight: float, one: F32) -> None:
+    """The same on the live rows, which are put back after the batch."""
+    m = len(v.rate)
+    inside = np.float64(second % 128) / 128.0
+    for j in range(m):
+        one[j] = np.float32(weight * np.exp2(inside * v.rate[j]))
+    one[m] = np.float32(second // 128)
+    keep(logs.pop, v.pop, v.no_acc, row)
+    decayed_add(v.pop[row], one, v.rate)
+    keep(logs.totals, v.totals, v.no_acc, v.system[0])
+    decayed_add(v.totals[v.system[0]], one, v.rate)
+
+
+@kernel
+def _has_seen(users: UserArrays, user: int, item: np.uint64) -> bool:
+    at = users.seen.where[user]
+    for i in range(at, at + users.seen.length[user]):  # noqa: SIM110  (a generator does not compile)
+        if users.seen.keys[i] == item:
+            return True
+    return False
+
+
+@kernel
+def _learn_weights(  # noqa: PLR0913, PLR0917  (one event's share of `learn_batch`)
+    v: View,
+    logs: Logs,
+    counts: Counts,
+    users: UserArrays,
+    setup: Setup,
+    limits: Limits,
+    user: int,
+    row: int,
+    bucket: int,
+    second: int,
+    found: int,
+    w: Work,
+) -> None:
+    """The mixture and the log-linear weights, from the item that was chosen among the candidates."""
+    touched, own = ranking.gather(v, setup, user, second, found, w)
+    n = ranking.candidates(v, setup, touched, own, w)
+    at = spot_find(w.listed, v.keys[row])
+    end = n
+    if at < 0:
+        at = n
+        w.cand[n] = row
+        end = n + 1
+    ranking.score(v, users, setup, user, bucket, w, at if end > n else 0, end)
+    mine = v.system[1 + bucket]
+    keep(logs.pi, v.pi, v.no_acc, mine)
+    ranking.learn_mixture(v, bucket, w, at, MIXTURE_MEMORY)
+    place = increment_of(counts.pi, mine)
+    for e in range(v.pi.shape[1]):
+        counts.pi.values[place, e] += w.slope[e]
+    if end == n:
+        keep(logs.w, v.w, v.w_acc, v.system[0])
+        keep(logs.w, v.w, v.w_acc, mine)
+        ranking.learn_score(v, bucket, w, n, at, limits.score_rate)
+
+
+@kernel
+def learn_batch(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no tuple)
+    e: Events,
+    users: UserArrays,
+    v: View,
+    logs: Logs,
+    counts: Counts,
+    bound: int,
+    setup: Setup,
+    step: Step,
+    limits: Limits,
+    w: Work,
+    probes: Probe,
 ) -> int:
     """Learn a batch; returns how many events were learned from."""
     learned = 0
     acc = users.acc.reshape((len(users.acc), 1))
     categories = np.zeros(64, np.uint32)
+    m = len(v.rate)
+    one = np.zeros(m + 1, np.float32)
     for i in range(len(e.row)):
-        user, row, weight = e.user[i], e.row[i], e.weight[i]
+        user, row, weight, second = e.user[i], e.row[i], e.weight[i], e.second[i]
         users.touch[user] = e.seed[i]
         if weight == np.float32(0.0):
             continue
         if row >= 0:
-            s.user[0] = user
-            found = query_vector(
-                f.index_keys,
-                f.index_slots,
-                f.v1,
-                users.vector,
-                s.user,
-                users.history,
-                step.gamma,
-                step.history,
-                s.history_rows,
-                s.history_weights,
-                s.z,
-            )
-            factor_step(f, users.vector, acc, user, row, np.float64(weight), e.seed[i], bound, found, step, s)
+            found, bucket, gap = query(v, users, setup, user, second, w)
+            drawn = draw(v.keys, bound, row, e.seed[i] ^ step.salt, step.negatives, w.negatives)
+            top = logits(v, w, drawn)
+            if weight > np.float32(0.0):
+                known = v.pop[row, m - 1] > np.float32(0.0)
+                new = setup.repeats or not _has_seen(users, user, e.item[i])
+                if len(probes.rank):
+                    ranking.exclude(users, setup, user, w)
+                    probe(probes, i, v, users, setup, user, row, bucket, second, found, known, new, w)
+                seen_by_all = np.float64(v.totals[v.system[0], m - 1])
+                lot = np.float64(mix64(e.seed[i] ^ _SAMPLE) >> np.uint64(11)) / 9007199254740992.0
+                if known and new and (lot < limits.sample or seen_by_all < limits.warm_up):
+                    ranking.exclude(users, setup, user, w)
+                    w.facts[0] = normaliser(w, drawn, top, np.float64(bound))
+                    _learn_weights(v, logs, counts, users, setup, limits, user, row, bucket, second, found, w)
+            used = min(found, setup.history)
+            factor_step(v, logs, users.vector, acc, user, row, np.float64(weight), drawn, top, used, gap, step, w)
             learned += 1
         if weight > np.float32(0.0) and row >= 0:
-            count_event(counts.pop, row, e.second[i], np.float64(weight), counts.rate)
-            count_event(counts.totals, counts.system, e.second[i], np.float64(weight), counts.rate)
+            count_event(counts.pop, row, second, np.float64(weight), v.rate)
+            count_event(counts.totals, v.system[0], second, np.float64(weight), v.rate)
+            _count_live(v, logs, row, second, np.float64(weight), one)
+            pairs = min(found, limits.pairs)
+            neighbours.learn(v, w, counts.pairs, row, e.item[i], pairs, np.float64(weight), second)
         if weight > np.float32(0.0):
-            history_push(users, user, e.item[i], e.second[i], limits.history_kept)
+            history_push(users, user, e.item[i], second, limits.history_kept)
             k = 0
             for at in range(e.content_ptr[i], e.content_ptr[i + 1]):
                 if e.content[at] >> np.uint32(28) == np.uint32(CATEGORY_KIND) and k < 64:

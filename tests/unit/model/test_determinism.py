@@ -77,6 +77,9 @@ def rows_of(learner: Learner) -> dict[tuple[str, str], dict[str, bytes]]:
     tables = (learner.replica.items, learner.replica.features, learner.replica.system)
     for kind, table in zip(KINDS, tables, strict=True):
         for start, end in table.segments():
+            if kind == "system" and start >= table.confirmed:
+                # Rows at their initial values, which nobody has learned anything for yet.
+                continue
             at = start + np.flatnonzero(table.table.keys[start:end])
             for key, blocks in zip(table.table.key_of(at), table.table.get(at), strict=True):
                 out[kind, key] = blocks
@@ -191,11 +194,11 @@ def test_one_shard_with_an_exchange_per_batch_is_local_learning(batch: list[Even
     a, b = owned(together), owned(apart)
     assert a.keys() == b.keys()
     for key, blocks in a.items():
-        for name in ("pop", "q", "b", "v1", "totals"):
+        for name in ("pop", "q", "b", "v", "near", "totals", "gates"):
             if name in blocks:
                 left, right = np.frombuffer(blocks[name], np.float32), np.frombuffer(b[key][name], np.float32)
-                np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5, err_msg=f"{key} {name}")
+                np.testing.assert_allclose(left, right, rtol=2e-3, atol=5e-4, err_msg=f"{key} {name}")
     for user, row in together.users[0].items():
         assert row["h"] == apart.users[0][user]["h"]
         left, right = np.frombuffer(row["p"], np.float32), np.frombuffer(apart.users[0][user]["p"], np.float32)
-        np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(left, right, rtol=2e-3, atol=5e-4)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.model import fold
-from services.model.arena import list_pool
+from services.model.arena import Lists, list_pool
 from services.model.arrays import F32
 from services.model.layout import TICK_S, Block
 
@@ -40,7 +39,11 @@ def plain_adagrad(x: F32, a: float, delta: F32) -> tuple[F32, float]:
     """The rule as the architecture states it."""
     d = len(x)
     grown = np.float32(a + delta[d])
-    scale = min(1.0, float(np.sqrt(delta[d + 1] / grown)))
+    seen, growth = float(delta[d + 1]), float(delta[d])
+    scale = 1.0
+    if seen < grown:
+        start = max(seen - growth, 0.0)
+        scale = min(1.0, (np.sqrt(seen) + np.sqrt(start)) / (np.sqrt(float(grown)) + np.sqrt(a)))
     return x + np.float32(scale) * delta[:d], float(grown)
 
 
@@ -49,7 +52,7 @@ accumulators = st.floats(0.0625, 10, width=32)
 
 @given(st.integers(0, 1000), accumulators, st.floats(0, 5, width=32), accumulators)
 def test_adagrad_rescales(seed: int, a: float, growth: float, seen: float) -> None:
-    """A delta is shrunk by sqrt(A_seen / (A + dA)), never enlarged, and accumulators add up."""
+    """A delta is shrunk to what Adagrad moves from the owner's accumulator on, and accumulators add up."""
     rng = np.random.default_rng(seed)
     data, acc = rng.normal(size=(3, 8)).astype(np.float32), np.full((3, 1), a, np.float32)
     delta = np.concatenate([rng.normal(size=8), [growth, seen]]).astype(np.float32)
@@ -72,62 +75,97 @@ def test_one_shard_is_folded_unscaled(seed: int) -> None:
     assert acc[0, 0] == a + grown
 
 
+def test_shards_that_push_alike_end_where_one_would() -> None:
+    """Eight shards of equal gradients, folded one after the other, move a row as one shard with all of them does."""
+    start, growth, rate, shards = 1.0, 10.0, 0.1, 8
+
+    def moved(total: float) -> float:
+        return rate * 2 * (np.sqrt(start + total) - np.sqrt(start))
+
+    delta = np.array([[moved(growth), growth, start + growth]], np.float32)
+    data, acc = np.zeros((1, 1), np.float32), np.full((1, 1), start, np.float32)
+    for _ in range(shards):
+        fold.fold_adagrad(data, acc, np.array([0]), delta)
+    np.testing.assert_allclose(data[0, 0], moved(shards * growth), rtol=1e-5)
+
+
 def test_groups_have_their_own_accumulators() -> None:
     """Each group of an adagrad block is rescaled by itself."""
     data, acc = np.zeros((1, 4), np.float32), np.array([[1.0, 4.0]], np.float32)
     delta = np.array([[1, 1, 1, 1, 3, 0, 1, 4]], np.float32)
     fold.fold_adagrad(data, acc, np.array([0]), delta)
-    assert data[0].tolist() == [0.5, 0.5, 1.0, 1.0]
+    np.testing.assert_allclose(data[0], [1 / 3, 1 / 3, 1, 1], rtol=1e-6)
     assert acc[0].tolist() == [4.0, 4.0]
 
 
 def test_sums_add() -> None:
     """A sum block adds, and skips rows that are not there."""
     data = np.ones((2, 2), np.float32)
-    fold.fold_sum(data, np.array([1, -1, 1]), np.full((3, 2), 2, np.float32))
+    fold.fold_sum(data, np.array([1, -1, 1]), np.full((3, 2), 2, np.float32), 0.0)
     assert data.tolist() == [[1, 1], [5, 5]]
 
 
-@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 50), st.floats(0.5, 4, width=32)), max_size=40))
-def test_pairs_are_decayed_counts_by_neighbour(parts: list[tuple[int, int, float]]) -> None:
-    """With room for all, a list holds every neighbour's decayed counts at the newest anchor."""
-    pool, anchors = list_pool(1, 8, np.uint64, 3), np.zeros(1, np.float32)
-    deltas = np.array([[c, c, c, BASE_TICK + t] for _, t, c in parts], np.float32).reshape(-1, 4)
-    near = np.array([n for n, _, _ in parts], np.uint64)
-    fold.fold_pairs(pool, anchors, np.zeros(len(parts), np.int64), near, deltas, fold.rates(BLOCK))
-    found = {int(pool.keys[i]): pool.values[i] for i in range(pool.where[0], pool.where[0] + pool.length[0])}
-    assert found.keys() == {n for n, _, _ in parts}
-    newest = max((t for _, t, _ in parts), default=0)
-    for n, counts in found.items():
-        mine = [(t, c) for other, t, c in parts if other == n]
-        np.testing.assert_allclose(counts, plain_decayed(mine, newest), rtol=1e-4, atol=1e-6)
+def test_sums_stay_below_their_cap() -> None:
+    """A row whose sum passes the cap is scaled back to it, keeping its proportions."""
+    data = np.ones((1, 2), np.float32)
+    fold.fold_sum(data, np.array([0]), np.array([[2, 11]], np.float32), 10.0)
+    np.testing.assert_allclose(data, [[2, 8]])
 
 
-PLAIN = Block("p", "item", "pairs", 1, halflives_s=(0.0,), limit=2)
+HALFLIFE_TICKS = 20.0
+NEAR = Block("p", "item", "pairs", 6, halflives_s=(0.0, 0.0, 0.0, 0.0, 128 * HALFLIFE_TICKS, 128 * HALFLIFE_TICKS))
 
 
-def pairs_of(*increments: tuple[int, float]) -> dict[int, float]:
-    """A list of two places after these increments."""
-    pool, anchors = list_pool(1, 2, np.uint64, 1), np.zeros(1, np.float32)
-    near = np.array([n for n, _ in increments], np.uint64)
-    deltas = np.array([[c, BASE_TICK] for _, c in increments], np.float32)
-    fold.fold_pairs(pool, anchors, np.zeros(len(near), np.int64), near, deltas, fold.rates(PLAIN))
-    at = pool.where[0]
-    return {int(pool.keys[i]): float(pool.values[i, 0]) for i in range(at, at + pool.length[0])}
+def counted_pairs(limit: int, parts: list[tuple[int, int, float, int]]) -> tuple[Lists, F32]:
+    """A list of one row after (neighbour, tick, weight, place) events, and its anchor and sums."""
+    pool, data = list_pool(1, limit, np.uint64, 6), np.zeros((1, 7), np.float32)
+    near = np.array([n for n, _, _, _ in parts], np.uint64)
+    weights = np.array([w for _, _, w, _ in parts], np.float32)
+    codes = np.array([fold.pair_code(place, BASE_TICK + t) for _, t, _, place in parts], np.uint32)
+    fold.fold_pairs(pool, data, np.zeros(len(parts), np.int64), near, weights, codes, fold.rates(NEAR))
+    return pool, data
 
 
-@pytest.mark.parametrize(
-    ("increments", "expected"),
-    [
-        (((1, 3.0), (2, 2.0), (3, 2.0)), {1: 3.0, 3: 2.0}),
-        (((1, 3.0), (2, 2.0), (3, 1.0)), {1: 3.0, 2: 1.0}),
-        (((1, 3.0), (2, 2.0), (3, 1.0), (3, 1.0)), {1: 3.0, 3: 1.0}),
-    ],
-    ids=["as strong replaces", "weaker weakens", "insistent gets in"],
+def plain_pair(parts: list[tuple[int, int, float, int]], anchor: float) -> F32:
+    """The six counts of some events, as of the anchor."""
+    counts = np.zeros(6, np.float64)
+    for _, t, weight, place in parts:
+        k = place % fold.REVERSE
+        step = weight / (1 + k) if k < fold.TRANSITIONS else 0.0
+        grown = 2 ** ((BASE_TICK + t - anchor) / HALFLIFE_TICKS)
+        if place < fold.REVERSE:
+            counts += [weight, step, 0, weight * (k == 0), weight * grown, step * grown]
+        else:
+            counts += [weight, 0, step, 0, weight * grown, 0]
+    return counts.astype(np.float32)
+
+
+PLACES = st.one_of(st.integers(0, 9), st.integers(fold.REVERSE, fold.REVERSE + 9))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 5), st.integers(0, 500), st.floats(0.5, 4, width=32), PLACES), min_size=1, max_size=40
+    )
 )
-def test_full_lists_give_way(increments: tuple[tuple[int, float], ...], expected: dict[int, float]) -> None:
-    """A full list gives way at its weakest entry to a neighbour that is as strong or keeps coming."""
-    assert pairs_of(*increments) == expected
+def test_pairs_are_counts_by_neighbour(parts: list[tuple[int, int, float, int]]) -> None:
+    """With room for all, a list holds every neighbour's counts, and the row their sums, as of its anchor."""
+    pool, data = counted_pairs(8, parts)
+    anchor = float(data[0, 0])
+    found = {int(pool.keys[i]): pool.values[i] for i in range(pool.where[0], pool.where[0] + pool.length[0])}
+    assert found.keys() == {n for n, _, _, _ in parts}
+    for n, counts in found.items():
+        mine = [part for part in parts if part[0] == n]
+        np.testing.assert_allclose(counts, plain_pair(mine, anchor), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(data[0, 1:], plain_pair(parts, anchor), rtol=1e-3, atol=1e-5)
+
+
+def test_full_lists_give_way() -> None:
+    """A full list gives way at its weakest entry, counting recent events double; the sums keep all."""
+    pool, data = counted_pairs(2, [(1, 0, 1.0, 0), (1, 0, 1.0, 0), (2, 1, 1.0, 1), (3, 50, 1.0, 0)])
+    at = pool.where[0]
+    assert set(pool.keys[at : at + 2].tolist()) == {1, 3}
+    assert data[0, 1] == 4.0
 
 
 def test_replace_sets_lists() -> None:

@@ -147,8 +147,8 @@ def test_memory_stays_flat_past_the_ceiling() -> None:
 
 def _wide(first: int, n: int) -> DeltaSet:
     deltas = counted(*range(first, first + n))
-    deltas.blocks["q"] = DeltaBlock(deltas.blocks["q"].rows, np.full((n, 34), 0.5, np.float32))
+    deltas.blocks["q"] = DeltaBlock(deltas.blocks["q"].rows, np.full((n, 18), 0.5, np.float32))
     near = np.arange(1, 20 * n + 1, dtype=np.uint64)
     at = np.repeat(np.arange(n, dtype=np.uint32), 20)
-    deltas.blocks["co"] = DeltaBlock(at, np.ones((20 * n, 3), np.float32), near)
+    deltas.blocks["near"] = DeltaBlock(at, np.ones((20 * n, 2), np.float32), near)
     return deltas

@@ -1,0 +1,91 @@
+"""Own history, where repeats are allowed: the user's own items, and how they were used.
+
+Sums over the user's kept events of an item (a session ends at a gap of more than 30 minutes):
+
+    0 in the present session    2 hours since the newest    4 share of sum 0.99^k over earlier sessions
+    1 events                    3 place of the newest       5 share of sum 0.95^k over all
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.model.arena import index_find
+from services.model.arrays import F32
+from services.model.experts import F_EARLIER, F_HOURS, F_PLACE, F_SEEN, F_SESSION, F_TIMES, MIX_OWN
+from services.model.jit import kernel
+from services.model.kernels.candidates import add, strongest
+from services.model.kernels.spot import spot_clear, spot_find, spot_put
+from services.model.kernels.view import OWN, View, Work
+
+SESSION_S = 1800
+LONG, SHORT = 0.99, 0.95
+
+
+@kernel
+def prepare(w: Work, found: int, second: int) -> int:
+    """Sum the user's events by item; returns how many items there are."""
+    spot_clear(w.own)
+    items = 0
+    session, later = True, second
+    long, short = np.float32(1.0), np.float32(1.0)
+    long_total, short_total = np.float32(1e-9), np.float32(1e-9)
+    for k in range(found):
+        if later - w.seconds[k] > SESSION_S:
+            session = False
+        later = w.seconds[k]
+        place = spot_put(w.own, w.hashes[k], items)
+        s = w.own_sum[place]
+        if place == items:
+            w.own_hash[place] = w.hashes[k]
+            items += 1
+            for j in range(OWN):
+                s[j] = np.float32(0.0)
+            s[0] = np.float32(session)
+            s[2] = np.float32(max(second - later, 0) / 3600.0)
+            s[3] = np.float32(k)
+        s[1] += np.float32(1.0)
+        if not session:
+            s[4] += long
+            long_total += long
+        s[5] += short
+        short_total += short
+        long *= np.float32(LONG)
+        short *= np.float32(SHORT)
+    for place in range(items):
+        w.own_sum[place, 4] /= long_total
+        w.own_sum[place, 5] /= short_total
+    return items
+
+
+@kernel
+def offer(v: View, w: Work, items: int, top: int, n: int) -> int:
+    """The user's own items, the most recently used first."""
+    for i in range(items):
+        w.values[i] = w.own_sum[i, 5]
+    for i in range(strongest(w.values, items, top, w.best, w.best_score)):
+        row = index_find(v.index_keys, v.index_slots, w.own_hash[w.best[i]])
+        if row >= 0:
+            n += max(add(v, w, row, n), 0)
+    return n
+
+
+@kernel
+def evidence(v: View, w: Work, row: int, repeats: bool, features: F32, shares: F32) -> None:
+    """Columns of one candidate."""
+    place = -1
+    if repeats:
+        place = spot_find(w.own, v.keys[row])
+    if place < 0:
+        for j in range(F_SEEN, F_EARLIER + 1):
+            features[j] = np.float32(0.0)
+        shares[MIX_OWN] = np.float32(0.0)
+        return
+    s, one = w.own_sum[place], np.float32(1.0)
+    features[F_SEEN] = one
+    features[F_SESSION] = s[0]
+    features[F_TIMES] = np.log(one + s[1])
+    features[F_HOURS] = np.log(one + s[2]) / np.float32(3.0)
+    features[F_PLACE] = np.log(one + s[3])
+    features[F_EARLIER] = s[4]
+    shares[MIX_OWN] = s[5]

@@ -1,0 +1,149 @@
+"""The score of the candidates of one query: the experts' lists, their evidence, and the log-linear sum.
+
+s(x) = (1 + w_m + v_m,b)·log(sum_e pi_b,e p_e(x) + 1e-9) + sum_f (w_f + v_f,b)·phi_f(x)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from services.model.arena import index_find
+from services.model.experts import (
+    F_FACTORS,
+    F_MIXTURE,
+    FLOOR,
+    MIX_FACTORS,
+    content,
+    covisitation,
+    neighbours,
+    own_history,
+    popularity,
+    transition,
+)
+from services.model.jit import kernel
+from services.model.kernels.spot import spot_clear, spot_find, spot_put
+from services.model.kernels.vectors import dot
+from services.model.kernels.view import MIX, Setup, View, Work
+from services.model.layout import SCORE_FEATURES
+from services.model.users import UserArrays
+
+COLUMNS = F_MIXTURE + 1
+
+
+@kernel
+def exclude(users: UserArrays, setup: Setup, user: int, w: Work) -> None:
+    """Forget what was excluded before; leave out what the user has seen, unless repeats are allowed."""
+    spot_clear(w.seen)
+    if setup.repeats or user < 0:
+        return
+    at = users.seen.where[user]
+    for i in range(at, at + users.seen.length[user]):
+        spot_put(w.seen, users.seen.keys[i], 0)
+
+
+@kernel
+def gather(v: View, setup: Setup, user: int, second: int, found: int, w: Work) -> Any:
+    """What every expert knows of the user; returns how many items the neighbours and the own history name."""
+    base = index_find(v.feature_keys, v.feature_slots, np.uint64(0xFEA7_0000 << 32))
+    w.facts[11] = w.facts[13] = 0.0
+    if base >= 0:
+        w.facts[13], w.facts[11] = np.float64(v.feature_n[base, 0]), np.float64(v.feature_n[base, 1])
+    spot_clear(w.listed)
+    popularity.prepare(v, second, w)
+    touched = neighbours.prepare(v, w, min(found, setup.near))
+    own = 0
+    if setup.repeats:
+        own = own_history.prepare(w, found, second)
+    content.prepare(v, user, w, found)
+    return touched, own
+
+
+@kernel
+def candidates(v: View, setup: Setup, touched: int, own: int, w: Work) -> int:
+    """The union of the lists that need no look at every item; returns how many candidates there are."""
+    n = popularity.offer(v, w, setup.top, 0)
+    n = covisitation.offer(v, w, touched, setup.top, n)
+    n = transition.offer(v, w, touched, setup.top, n)
+    if setup.repeats:
+        n = own_history.offer(v, w, own, setup.top, n)
+    return n
+
+
+@kernel
+def score(v: View, users: UserArrays, setup: Setup, user: int, bucket: int, w: Work, start: int, end: int) -> None:
+    """Evidence and score of the candidates [start, end); facts[0] is the log of the factors' normaliser."""
+    shared, own = v.w[v.system[0]], v.w[v.system[1 + bucket]]
+    pi = v.pi[v.system[1 + bucket]]
+    total = np.float32(0.0)
+    for e in range(MIX):
+        total += pi[e]
+    inverse = np.float32(1.0) / total
+    for i in range(start, end):
+        row = w.cand[i]
+        features, shares = w.features[i], w.shares[i]
+        place = spot_find(w.near, v.keys[row])
+        popularity.evidence(v, w, row, features, shares)
+        logit = np.float64(v.b[row, 0] + dot(w.z, 0, v.q, row))
+        p = np.float32(np.exp(min(logit - w.facts[0], 0.0)))
+        shares[MIX_FACTORS] = p
+        features[F_FACTORS] = np.log(p + np.float32(FLOOR))
+        covisitation.evidence(v, w, row, place, features, shares)
+        transition.evidence(v, w, row, place, features, shares)
+        own_history.evidence(v, w, row, setup.repeats, features, shares)
+        content.evidence(v, users.categories, user, w, row, features)
+        mixture = np.float32(1e-9)
+        for e in range(MIX):
+            mixture += pi[e] * inverse * shares[e]
+        features[F_MIXTURE] = np.log(mixture)
+        s = features[F_MIXTURE]
+        for f in range(COLUMNS):
+            s += (shared[f] + own[f]) * features[f]
+        w.scores[i] = s
+
+
+@kernel
+def learn_mixture(v: View, bucket: int, w: Work, at: int, cap: float) -> None:
+    """One observed candidate: responsibilities into the bucket's mixture counts (w.slope receives them)."""
+    pi = v.pi[v.system[1 + bucket]]
+    total = np.float32(1e-12)
+    for e in range(MIX):
+        total += pi[e] * w.shares[at, e]
+    mass = np.float32(0.0)
+    for e in range(MIX):
+        share = np.float32(0.99) * pi[e] * w.shares[at, e] / total + np.float32(0.01 / MIX)
+        w.slope[e] = share
+    for e in range(MIX):
+        pi[e] += w.slope[e]
+        mass += pi[e]
+    if mass > np.float32(cap):
+        for e in range(MIX):
+            pi[e] *= np.float32(cap) / mass
+
+
+@kernel
+def learn_score(v: View, bucket: int, w: Work, n: int, at: int, rate: float) -> None:
+    """One softmax step of the log-linear weights on candidates [0, n), of which `at` was observed."""
+    top = w.scores[0]
+    for i in range(n):
+        top = max(top, w.scores[i])
+    total = np.float32(0.0)
+    for i in range(n):
+        w.values[i] = np.exp(w.scores[i] - top)
+        total += w.values[i]
+    for f in range(COLUMNS):
+        w.slope[f] = -w.features[at, f]
+    inverse = np.float32(1.0) / total
+    for i in range(n):
+        p = w.values[i] * inverse
+        for f in range(COLUMNS):
+            w.slope[f] += p * w.features[i, f]
+    for row in (v.system[0], v.system[1 + bucket]):
+        for f in range(COLUMNS):
+            g = w.slope[f]
+            v.w_acc[row, f] += g * g
+            v.w[row, f] -= np.float32(rate) * g / np.sqrt(v.w_acc[row, f])
+
+
+__all__ = ["COLUMNS", "SCORE_FEATURES", "candidates", "exclude", "gather", "learn_mixture", "learn_score", "score"]

@@ -1,0 +1,177 @@
+"""What the kernels of one batch see: the replica's arrays, the settings, and the buffers of one query."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from services.model.arena import Lists
+from services.model.arrays import F32, F64, I32, I64, U32, U64
+from services.model.kernels.spot import Spot, spot
+from services.model.kernels.trends import Trends
+from services.model.layout import SCORE_FEATURES
+
+CHANNELS = 10
+"""Neighbour sums of one item, see experts/neighbours.py."""
+OWN = 6
+"""Sums over a user's own events of one item, see experts/own_history.py."""
+MIX = 11
+"""Experts in the mixture, see experts/__init__.py."""
+
+
+class View(NamedTuple):
+    """The rows of a replica, by position."""
+
+    keys: U64
+    """uint64[room] hash of the item row at a position, 0 = hole."""
+    index_keys: U64
+    index_slots: I32
+    pop: F32
+    """float32[room, m + 1]"""
+    rate: F64
+    """float64[m] halvings per tick."""
+    q: F32
+    q_acc: F32
+    b: F32
+    no_acc: F32
+    """float32[room, 0] the accumulators of blocks that have none."""
+    v: F32
+    v_acc: F32
+    near: Lists
+    sums: F32
+    """float32[room, 1 + 6] anchor and sums of the neighbour counts."""
+    near_rate: F64
+    content: Lists
+    feature_keys: U64
+    feature_slots: I32
+    feature_n: F32
+    """float32[rows, 2] events and items that have a feature."""
+    totals: F32
+    """float32[64, m + 1], of which the shared row counts."""
+    pi: F32
+    w: F32
+    w_acc: F32
+    gates: F32
+    gates_acc: F32
+    system: I64
+    """int64[1 + BUCKETS] positions of the system rows: shared, then by bucket."""
+    trends: Trends
+
+
+class Setup(NamedTuple):
+    """Settings of ranking."""
+
+    repeats: bool
+    """Whether the user's own items are candidates."""
+    gamma: float
+    gamma_long: float
+    history: int
+    """Newest items in the factors' history sums."""
+    near: int
+    """Newest history items whose neighbours are looked at."""
+    top: int
+    """Items that each list offers."""
+
+
+class Work(NamedTuple):
+    """Buffers of one query."""
+
+    z: F32
+    """float32[1, d] P_u + a1·h1 + a2·h2"""
+    h1: F32
+    h2: F32
+    gradient: F32
+    rows: I64
+    """int64[kept] positions of the user's items, newest first, -1 where the replica has none; those
+    past Setup.history are not looked up."""
+    hashes: U64
+    """uint64[kept]"""
+    seconds: I64
+    """int64[kept] event times, s."""
+    coefficient1: F32
+    """float32[history] weight of each row in h1 and in h2."""
+    coefficient2: F32
+    seen: Spot
+    near: Spot
+    near_hash: U64
+    near_sum: F32
+    """float32[touched, CHANNELS]"""
+    near_row: I64
+    own: Spot
+    own_hash: U64
+    own_sum: F32
+    words: Spot
+    word_weight: F32
+    listed: Spot
+    cand: I64
+    """int64[candidates] positions."""
+    features: F32
+    """float32[candidates, SCORE_FEATURES]"""
+    shares: F32
+    """float32[candidates, MIX] the experts' probabilities."""
+    scores: F32
+    best: I64
+    best_score: F32
+    values: F32
+    facts: F64
+    """float64[16]: 0 log of the factors' normaliser, 2 now in ticks, 3-7 popularity totals, 8 mean year of
+    the user's items and 9 whether there is one, 10 the user's decayed events, 11 items, 12 words of the
+    user's items, 13 events of everybody."""
+    slope: F32
+    """float32[SCORE_FEATURES]"""
+    negatives: I64
+    logits: F32
+
+
+def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int, negatives: int) -> Work:
+    """Buffers for queries of that size.
+
+    Args:
+        dim: width of the vectors.
+        history: items of a user that are looked at, the own history included.
+        near: of these, items whose neighbours are looked at.
+        neighbours: ceiling of a neighbour list.
+        seen: ceiling of the set of items seen.
+        top: items that each list offers.
+        negatives: draws of a softmax step.
+    """
+    touched = near * neighbours + 1
+    candidates = 16 * top + 16
+    f32 = np.float32
+    return Work(
+        np.zeros((1, dim), f32),
+        np.zeros((1, dim), f32),
+        np.zeros((1, dim), f32),
+        np.zeros((1, dim), f32),
+        np.zeros(history, np.int64),
+        np.zeros(history, np.uint64),
+        np.zeros(history, np.int64),
+        np.zeros(history, f32),
+        np.zeros(history, f32),
+        spot(seen + 1),
+        spot(touched),
+        np.zeros(touched, np.uint64),
+        np.zeros((touched, CHANNELS), f32),
+        np.zeros(touched, np.int64),
+        spot(history + 1),
+        np.zeros(history + 1, np.uint64),
+        np.zeros((history + 1, OWN), f32),
+        spot(64 * 20),
+        np.zeros(64 * 20, f32),
+        spot(candidates),
+        np.zeros(candidates, np.int64),
+        np.zeros((candidates, SCORE_FEATURES), f32),
+        np.zeros((candidates, MIX), f32),
+        np.zeros(candidates, f32),
+        np.zeros(top + 1, np.int64),
+        np.zeros(top + 1, f32),
+        np.zeros(max(touched, history + 1, candidates), f32),
+        np.zeros(16, np.float64),
+        np.zeros(SCORE_FEATURES, f32),
+        np.zeros(negatives + 1, np.int64),
+        np.zeros(negatives + 1, f32),
+    )
+
+
+__all__ = ["CHANNELS", "MIX", "OWN", "U32", "Setup", "View", "Work", "work"]
