@@ -53,6 +53,7 @@ def memory_per_row(settings: KafkaSettings) -> dict[str, Any]:
             engine.load_user(key, decode(bytes(value)))
     finally:
         client.close()
+    engine.rows.settle_all()
     users, replica = engine.rows.table, engine._replica
     empty = UserTable(ModelConfig()).nbytes(), Replica(ModelConfig()).rows_bytes()
     rows = replica.stats().items + replica.stats().features
