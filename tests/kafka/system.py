@@ -27,7 +27,8 @@ from services.model_update.rebuild import Rebuild
 from services.runtime.admin import create_topics
 from services.runtime.settings import KafkaSettings
 
-WAIT_S = 120
+WAIT_S = 240
+"""Longest wait for anything: a first start compiles the kernels, on a machine that may be busy."""
 MODULES = {
     "feature-extraction": "services.feature_extraction",
     "model-update": "services.model_update",

@@ -1,6 +1,6 @@
 """kill -9 of every service, many times, at random moments of a stream: nothing is lost, nothing counts twice.
 
-STREAMREC_TEST_KILLS sets how many kills (default 9), STREAMREC_TEST_SEED which moments.
+STREAMREC_TEST_KILLS sets how many kills (default 6), STREAMREC_TEST_SEED which moments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.broker.broker import LocalBroker
 from services.contracts.inner.user_state import split_key
 from tests.kafka.system import MODULES, Process, System, system
 
-KILLS = int(os.environ.get("STREAMREC_TEST_KILLS", "9"))
+KILLS = int(os.environ.get("STREAMREC_TEST_KILLS", "6"))
 SEED = int(os.environ.get("STREAMREC_TEST_SEED", str(random.SystemRandom().randrange(10**6))))
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300 + 20 * KILLS)]
