@@ -149,6 +149,9 @@ def transactional_config(settings: RuntimeSettings, transactional_id: str) -> di
         **producer_config(settings),
         "transactional.id": transactional_id,
         "transaction.timeout.ms": settings.transaction_timeout_ms,
+        # A transaction that begins while the broker still writes the end of the one before is told to try again: after
+        # the default of 100 ms that doubles the time of a commit (measured back to back: p90 130 -> 40 ms).
+        "retry.backoff.ms": 20,
         # A message must fail before its transaction does, so that the loop hears of it first.
         "message.timeout.ms": int(settings.transaction_timeout_ms * _MESSAGE_TIMEOUT_SHARE),
     }
