@@ -269,12 +269,10 @@ class UserTable:
             return []
         self._saved[slot] = total
         limit = self.config.max_seen
-        places = np.arange(max(saved, total - limit), total) % limit
+        # In Python: it is mostly one or two entries, and this is asked of every user of every batch.
+        chunks = {entry % limit // SEEN_CHUNK for entry in range(max(saved, total - limit), total)}
         ring = self.seen(slot)
-        return [
-            (chunk, ring[chunk * SEEN_CHUNK : (chunk + 1) * SEEN_CHUNK].tobytes())
-            for chunk in np.unique(places // SEEN_CHUNK).tolist()
-        ]
+        return [(chunk, ring[chunk * SEEN_CHUNK : (chunk + 1) * SEEN_CHUNK].tobytes()) for chunk in sorted(chunks)]
 
     def seen_chunks(self, slot: int) -> list[tuple[int, bytes]]:
         """(chunk number, hashes) of every seen chunk: for a checkpoint."""

@@ -17,9 +17,8 @@ def feature(_key: bytes | None, value: bytes | None, _headers: Headers = ()) -> 
     record = features.decode(value)
     kind = record["kind"]
     if kind in ("event", "implied"):
-        missing = _EVENT_FIELDS - record.keys()
-        if missing:
-            raise ValueError(f"feature without {', '.join(sorted(missing))}")
+        if not record.keys() >= _EVENT_FIELDS:
+            raise ValueError(f"feature without {', '.join(sorted(_EVENT_FIELDS - record.keys()))}")
     elif kind not in ("erase", "batch"):
         raise ValueError(f"unknown kind of feature {kind!r}")
     return record
