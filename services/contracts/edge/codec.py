@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from typing import Any, Generic, TypeVar, cast
 
@@ -11,6 +11,7 @@ from fastavro import schemaless_reader, schemaless_writer
 
 from services.contracts.edge import schemas
 from services.contracts.edge.errors import EdgeRecordError
+from services.contracts.edge.reader import reader
 from services.contracts.edge.registry import Registry
 from services.contracts.edge.rules import rule_of
 from services.contracts.edge.values import validator
@@ -31,13 +32,21 @@ class EdgeCodec(Generic[R]):
     whichever a record is in, from any released or registered writer schema that the current schema can read.
     """
 
-    def __init__(self, record: type[R], registry: Registry | None = None, subject: str = "") -> None:
+    def __init__(
+        self,
+        record: type[R],
+        registry: Registry | None = None,
+        subject: str = "",
+        fields: Collection[str] | None = None,
+    ) -> None:
         """Make the codec of a record.
 
         Args:
             record: one of the TypedDicts of `edge.records`.
             registry: where schema ids come from; None for no registry.
             subject: the registry subject to write under, "<topic>-value". Needed with a registry to encode.
+            fields: names of the fields, at any depth, that decoded records need to have (those with ids among them);
+                others may be missing. None for all.
         """
         self.record = record.__name__
         self.subject = subject
@@ -47,7 +56,8 @@ class EdgeCodec(Generic[R]):
         self._rule = rule_of(self.record)
         self._complete = validator(self._schema.raw)
         self._current = self._schema.parsed
-        # {header bytes: writer schema, or None when it is the current one, which fastavro reads faster}
+        self._read = reader(self._schema.raw, fields)
+        # {header bytes: writer schema, or None when it is the current one, which needs no resolution}
         self._writers: dict[bytes, Any] = {
             SINGLE_OBJECT_MAGIC + mark: None if mark == self._schema.fingerprint else schema.parsed
             for mark, schema in schemas.writers(self.record).items()
@@ -89,18 +99,14 @@ class EdgeCodec(Generic[R]):
             writer = self._writers[header]
         except KeyError:
             writer = self._find_writer(header, size)
-        source = BytesIO(value)
-        source.seek(size)
         try:
-            if writer is None:
-                record = schemaless_reader(source, self._current, None)
-            else:
-                record = schemaless_reader(source, writer, self._current)
+            record, end = self._read(value, size) if writer is None else self._resolve(value, size, writer)
         except Exception as error:  # damaged bytes raise EOFError, IndexError, UnicodeDecodeError, MemoryError, ...
             raise EdgeRecordError(self.record, "", f"damaged Avro bytes ({type(error).__name__}: {error})") from error
-        if source.read(1):
-            raise EdgeRecordError(self.record, "", "bytes follow the Avro record")
-        self._rule(cast("dict[str, Any]", record))
+        if end != len(value):
+            problem = "bytes follow the Avro record" if end < len(value) else "damaged Avro bytes (cut off)"
+            raise EdgeRecordError(self.record, "", problem)
+        self._rule(record)
         return cast("R", record)
 
     def complete(self, record: Mapping[str, Any]) -> R:
@@ -112,6 +118,12 @@ class EdgeCodec(Generic[R]):
         whole = self._complete(record)
         self._rule(whole)
         return cast("R", whole)
+
+    def _resolve(self, value: bytes, at: int, writer: Any) -> tuple[dict[str, Any], int]:
+        source = BytesIO(value)
+        source.seek(at)
+        record = schemaless_reader(source, writer, self._current)
+        return cast("dict[str, Any]", record), source.tell()
 
     def _decode_json(self, value: bytes) -> R:
         if value[:1] != JSON_START:

@@ -34,8 +34,12 @@ def check_id(record: str, field: str, value: str) -> None:
 
 
 def _interaction(record: dict[str, Any]) -> None:
-    check_id("InteractionEvent", "user_id", record["user_id"])
-    check_id("InteractionEvent", "item_id", record["item_id"])
+    # Every event passes here: a plain id is seen to be one without a call.
+    user, item = record["user_id"], record["item_id"]
+    if not 0 < 4 * len(user) <= MAX_ID_BYTES or "\x00" in user:
+        check_id("InteractionEvent", "user_id", user)
+    if not 0 < 4 * len(item) <= MAX_ID_BYTES or "\x00" in item:
+        check_id("InteractionEvent", "item_id", item)
     if not record["type"]:
         raise EdgeRecordError("InteractionEvent", "type", "is empty")
     value = record["value"]
