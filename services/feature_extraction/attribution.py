@@ -11,6 +11,8 @@ from services.contracts.inner.extraction_state import VERSION, ServedList
 from services.contracts.inner.features import Attribution
 from services.contracts.keys import item_hash
 
+ATTRIBUTED_FIELDS = ("list_id", "user_id", "items", "item_id", "propensity", "published_at", "arm")
+"""The fields of a list, and of its items, that a decoder must give: a third of what there is."""
 _HASH_BYTES = 8
 UNKNOWN_LATENCY = -1
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.contracts.edge import EdgeCodec, codec_for
 from services.contracts.inner import weights
+from services.feature_extraction.attribution import ATTRIBUTED_FIELDS
 from services.feature_extraction.processor import (
     ERASURES,
     INTERACTIONS,
@@ -29,9 +30,10 @@ def processors(settings: ExtractionSettings, _shard: str) -> list[Processor]:
 def decoders(settings: ExtractionSettings) -> dict[str, Decoder]:
     """The decoders of every topic that is read, by logical name."""
     registry = registry_of(settings)
-    events, erasures, items, lists = (
-        codec_for(topic, registry, settings.topic_prefix) for topic in (INTERACTIONS, ERASURES, ITEMS, LISTS)
+    events, erasures, items = (
+        codec_for(topic, registry, settings.topic_prefix) for topic in (INTERACTIONS, ERASURES, ITEMS)
     )
+    lists = codec_for(LISTS, registry, settings.topic_prefix, ATTRIBUTED_FIELDS)
 
     def input_of(codec: EdgeCodec[Any]) -> Decoder:
         def decode(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
@@ -51,7 +53,7 @@ def decoders(settings: ExtractionSettings) -> dict[str, Decoder]:
 
     def served(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
         _text(key)
-        # A list takes as long to decode as ten events: not where nothing is attributed.
+        # A list takes as long to decode as five events: not where nothing is attributed.
         return lists.decode(value) if value is not None and settings.attribution_lists else None
 
     def state(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
