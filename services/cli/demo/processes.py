@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.broker import guard
@@ -24,38 +24,36 @@ _ASK_S = 2.0
 _LOG_LINES = 5
 
 
-class Service:
-    """One service in a process group of its own, with a log file and a health endpoint."""
+_COMPILE = (
+    "from services.model.config import ModelConfig\n"
+    "from services.model.warm import compile_kernels\n"
+    "compile_kernels(ModelConfig())\n"
+)
 
-    def __init__(self, name: str, package: str, environment: Mapping[str, str], folder: Path) -> None:
+
+class Child:
+    """A Python process in a process group of its own, that ends when this process does."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log_file: Path) -> None:
         """Start it.
 
         Args:
-            name: for messages and the log file.
-            package: `python -m package` runs it.
-            environment: settings, over those of this process.
-            folder: where the log file goes.
+            arguments: of the interpreter.
+            environment: over that of this process.
+            log_file: where its output is appended.
         """
-        self.name = name
-        self.package = package
-        self.log_file = folder / f"{name}.log"
-        self.port = free_port()
-        with self.log_file.open("ab") as log:
+        self.log_file = log_file
+        with log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", package],
+                [sys.executable, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={
-                    **os.environ,
-                    **environment,
-                    "STREAMREC_HTTP_HOST": "127.0.0.1",
-                    "STREAMREC_HTTP_PORT": str(self.port),
-                },
-                # Ctrl-C reaches the demo only, which then ends the services in order.
+                env={**os.environ, **environment},
+                # Ctrl-C reaches the demo only, which then ends its children in order.
                 start_new_session=True,
             )
-        # Ends the service when this process dies without a chance to do so.
+        # Ends the process when this one dies without a chance to do so.
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__, str(self._process.pid)],
             stdin=subprocess.PIPE,
@@ -69,24 +67,9 @@ class Service:
         """Process id."""
         return self._process.pid
 
-    def ready(self) -> bool:
-        """Whether it has its partitions and has read its state and tables.
-
-        Raises:
-            CliError: it has ended.
-        """
-        self.check()
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=_ASK_S) as answer:
-                return bool(json.load(answer)["ready"])
-        except (urllib.error.URLError, OSError, ValueError):
-            return False
-
-    def check(self) -> None:
-        """Raise CliError when the service has ended by itself."""
-        code = self._process.poll()
-        if code is not None:
-            raise CliError(f"{self.name} ended with code {code}: {self.last_lines()} (see {self.log_file})")
+    def ended(self) -> int | None:
+        """Exit code, None while it runs."""
+        return self._process.poll()
 
     def last_lines(self) -> str:
         """The end of its log, on one line."""
@@ -113,6 +96,49 @@ class Service:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def compiler(folder: Path) -> Child:
+    """A process that compiles the model's kernels into numba's cache; takes a second when they are there."""
+    return Child(["-c", _COMPILE], {}, folder / "compile.log")
+
+
+class Service(Child):
+    """One service with a log file and a health endpoint."""
+
+    def __init__(self, name: str, package: str, environment: Mapping[str, str], folder: Path) -> None:
+        """Start it.
+
+        Args:
+            name: for messages and the log file.
+            package: `python -m package` runs it.
+            environment: settings, over those of this process.
+            folder: where the log file goes.
+        """
+        self.name = name
+        self.package = package
+        self.port = free_port()
+        listening = {"STREAMREC_HTTP_HOST": "127.0.0.1", "STREAMREC_HTTP_PORT": str(self.port)}
+        super().__init__(["-m", package], {**environment, **listening}, folder / f"{name}.log")
+
+    def ready(self) -> bool:
+        """Whether it has its partitions and has read its state and tables.
+
+        Raises:
+            CliError: it has ended.
+        """
+        self.check()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=_ASK_S) as answer:
+                return bool(json.load(answer)["ready"])
+        except (urllib.error.URLError, OSError, ValueError):
+            return False
+
+    def check(self) -> None:
+        """Raise CliError when the service has ended by itself."""
+        code = self.ended()
+        if code is not None:
+            raise CliError(f"{self.name} ended with code {code}: {self.last_lines()} (see {self.log_file})")
 
 
 class Fleet:

@@ -19,7 +19,7 @@ from services.broker.errors import BrokerError
 from services.broker.settings import BrokerSettings
 from services.cli.audit.command import Verdict, audit
 from services.cli.demo.meter import Meter, Snapshot
-from services.cli.demo.processes import Fleet
+from services.cli.demo.processes import Child, Fleet, compiler
 from services.cli.demo.screen import Screen
 from services.cli.demo.streams import Stream
 from services.cli.demo.traffic import Traffic
@@ -36,8 +36,9 @@ from services.runtime.settings import KafkaSettings
 _READY_S = 120.0
 _PRELUDE_EVENTS = 400
 _PRELUDE_RATE = 200.0
-_PRELUDE_S = 180.0
-"""The first run on a machine compiles the model's kernels; they are cached on disk from then on."""
+_PRELUDE_S = 60.0
+_COMPILE_S = 900.0
+_COMPILE_SAID_AFTER_S = 3.0
 _DRAIN_S = 30.0
 _DRAW_S = 0.25
 _LAG_EVERY_S = 1.0
@@ -88,9 +89,13 @@ def run(plan: Plan, settings: KafkaSettings, screen: Screen) -> Report:
     report, began = Report(), time.monotonic()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_folder(plan.keep))
+        # Compiles while Kafka starts. Two services would both compile the same, and be late.
+        compiling = compiler(folder)
+        stack.callback(compiling.finish, 0)
         settings = stack.enter_context(_cluster(plan, settings, folder, screen))
         screen.step("creating topics")
         create_topics(settings)
+        _await_compiled(compiling, screen)
         fleet = Fleet()
         stack.callback(fleet.stop)
         _start_services(fleet, plan, settings, folder)
@@ -102,7 +107,7 @@ def run(plan: Plan, settings: KafkaSettings, screen: Screen) -> Report:
             traffic.send_items(plan.stream.items)
         screen.step("waiting for the services to be ready")
         fleet.wait_ready(_READY_S)
-        screen.step("sending the first events (the first run on a machine compiles the model, up to a minute)")
+        screen.step("sending the first events")
         _prelude(plan, traffic, fleet, screen)
         report.setup_s = time.monotonic() - began
         screen.step(f"replaying at {plan.rate:,.0f} events/s")
@@ -132,6 +137,22 @@ def _start_services(fleet: Fleet, plan: Plan, settings: KafkaSettings, folder: P
     }
     for name, (package, _, _) in SERVICES.items():
         fleet.start(name, package, environment, folder)
+
+
+def _await_compiled(compiling: Child, screen: Screen) -> None:
+    """Wait for the model's kernels: the first run on a machine compiles them, later ones find them on disk."""
+    began, said = time.monotonic(), False
+    while (code := compiling.ended()) is None:
+        waited = time.monotonic() - began
+        if waited > _COMPILE_SAID_AFTER_S and not said:
+            said = True
+            screen.step("compiling the model for this machine (once; a few minutes on a slow one)")
+        if waited > _COMPILE_S:
+            raise CliError(f"the model is not compiled after {_COMPILE_S:.0f} s (see {compiling.log_file})")
+        screen.draw()
+        time.sleep(_DRAW_S)
+    if code:
+        raise CliError(f"compiling the model ended with code {code}: {compiling.last_lines()}")
 
 
 def _prelude(plan: Plan, traffic: Traffic, fleet: Fleet, screen: Screen) -> None:
