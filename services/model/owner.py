@@ -213,6 +213,11 @@ class ItemOwner:
         """Resident bytes of the rows."""
         return sum(kind.table.nbytes() + len(kind.table) * 28 for kind in self._kinds)
 
+    @property
+    def items(self) -> RowTable:
+        """The item rows, by slot."""
+        return self._kinds[0].table
+
     def hashes(self) -> U64:
         """uint64[n] hashes of the item rows, by slot."""
         keys = self._kinds[0].table.keys

@@ -20,13 +20,16 @@ from services.model.arrays import I64, U64
 from services.model.config import ModelConfig
 from services.model.events import EventBatch
 from services.model.jit import kernel
-from services.model.kernels.factors import Factors, Scratch, Step, factor_step, query_vector
+from services.model.kernels.factors import Logs, Step, draw, factor_step, logits
+from services.model.kernels.query import query
+from services.model.kernels.view import Setup, View, Work
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
 from services.model.rows import DeltaBlock, DeltaSet
 from services.model.table import RowTable
 from services.model.topk import top_k
 from services.model.users import UserArrays
+from services.model.views import view
 from tests.unit.model.kernels.plain_factors import PlainFactors
 from tests.unit.model.simulation import Event, event_batch
 
@@ -87,18 +90,26 @@ class Loop:
 
 
 @kernel
-def factor_events(
-    users: UserArrays, f: Factors, who: I64, rows: I64, seeds: U64, bound: int, step: Step, s: Scratch
+def factor_events(  # noqa: PLR0917  (arrays of several owners, which share no tuple)
+    users: UserArrays,
+    v: View,
+    logs: Logs,
+    who: I64,
+    rows: I64,
+    seeds: U64,
+    bound: int,
+    setup: Setup,
+    step: Step,
+    w: Work,
 ) -> None:
     """The factor part of a batch and nothing else."""
     acc = users.acc.reshape((len(users.acc), 1))
     for i in range(len(rows)):
-        s.user[0] = who[i]
-        found = query_vector(
-            f.index_keys, f.index_slots, f.v1, users.vector, s.user, users.history, step.gamma, step.history,
-            s.history_rows, s.history_weights, s.z,
-        )  # fmt: skip
-        factor_step(f, users.vector, acc, who[i], rows[i], 1.0, seeds[i], bound, found, step, s)
+        found, _, gap = query(v, users, setup, who[i], 1_700_000_000, w)
+        drawn = draw(v.keys, bound, rows[i], seeds[i], step.negatives, w.negatives)
+        top = logits(v, w, drawn)
+        used = min(found, setup.history)
+        factor_step(v, logs, users.vector, acc, who[i], rows[i], 1.0, drawn, top, used, gap, step, w)
 
 
 def factor_part(loop: Loop) -> tuple[float, float]:
@@ -109,24 +120,27 @@ def factor_part(loop: Loop) -> tuple[float, float]:
     rows = table.index.find_many(event_batch(learner, 0, 0, loop.events(n)).item)
     who = loop.rng.integers(0, USERS, n)
     seeds = loop.rng.integers(1, 2**62, n).astype(np.uint64)
-    factors, bound = learner._factors(), learner.replica.items.bound
+    seen_by, bound = view(learner.replica), learner.replica.items.bound
 
     def run() -> None:
-        factor_events(learner.users.arrays, factors, who, rows, seeds, bound, learner._step, learner._scratch)
+        factor_events(
+            learner.users.arrays, seen_by, learner._logs, who, rows, seeds, bound, learner._setup, learner._step,
+            learner._work,
+        )  # fmt: skip
 
     run()
     kernel_us = seconds(run) / n * 1e6
     stores, users = table.stores, learner.users.arrays
     plain = PlainFactors(
-        loop.config, stores["q"].data, stores["q"].acc[:, 0], stores["b"].data[:, 0], stores["b"].acc[:, 0],
-        stores["v1"].data, stores["v1"].acc[:, 0], users.vector, users.acc,
+        loop.config, stores["q"].data, stores["q"].acc[:, 0], stores["b"].data[:, 0], stores["v"].data,
+        stores["v"].acc[:, 0], users.vector, users.acc, seen_by.gates[0], seen_by.gates_acc[0],
     )  # fmt: skip
     histories = {int(u): table.index.find_many(learner.users.history(u)[0][:50].copy()).tolist() for u in who[:100]}
 
     def slow() -> None:
         for user, row in zip(who[:100].tolist(), rows[:100].tolist(), strict=True):
             negatives = loop.rng.integers(0, bound, loop.config.negatives).tolist()
-            plain.step(user, row, 1.0, histories[user], negatives)
+            plain.step(user, row, 1.0, histories[user], 4, negatives)
 
     return kernel_us, seconds(slow, 3) / 100 * 1e6
 
