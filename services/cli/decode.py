@@ -98,7 +98,12 @@ def _array(value: bytes, dtypes: dict[str, str], path: tuple[str, ...]) -> Any:
     block = _BLOCKS.get(path[1]) if len(path) > 1 and path[0] in ("b", "blocks") else None
     if block is not None and block.kind == "pairs" and path[0] == "b":
         counts = np.dtype([("neighbour", "<u8"), ("counts", "<f4", (block.width,))])
-        return {"anchor": _numbers(value[:4], "<f4"), "pairs": _structured(value[4:], counts)}
+        head = 4 * (1 + block.width)
+        return {
+            "anchor": _numbers(value[:4], "<f4"),
+            "sums": _numbers(value[4:head], "<f4"),
+            "pairs": _structured(value[head:], counts),
+        }
     if block is not None and block.kind == "replace" and name in (block.name, "d"):
         return _numbers(value, "<u4")
     return _numbers(value, dtypes.get(name, "<f4"))

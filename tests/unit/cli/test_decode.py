@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from services.contracts.edge import codec_for
 from services.contracts.inner import extraction_state, item_deltas, item_state, user_state, weights
 from services.contracts.inner.codec import pack
 from services.contracts.topics import TOPICS
+from services.model.config import ModelConfig
+from services.model.layout import blocks
 
 
 def test_edge_records_are_decoded() -> None:
@@ -40,11 +43,15 @@ def test_arrays_of_inner_records_are_numbers() -> None:
 
 def test_neighbour_lists_are_pairs() -> None:
     """A list of neighbours is shown with its hashes and counts apart."""
-    pair = np.zeros(1, [("n", "<u8"), ("c", "<f4", (2,))])
-    pair["n"], pair["c"] = 9, [1.5, 0.25]
-    row = {"v": 1, "o": 0, "c": 0, "slot": 0, "b": {"co": np.float32(3).tobytes() + pair.tobytes()}}
-    shown = value_decoder("item-state")(b"i", item_state.encode(row))["b"]["co"]  # type: ignore[arg-type]
-    assert shown == {"anchor": [3.0], "pairs": [{"neighbour": 9, "counts": [1.5, 0.25]}]}
+    width = next(block.width for block in blocks(ModelConfig(), "item") if block.name == "near")
+    counts = [number / 4 for number in range(width)]
+    pair = np.zeros(1, [("n", "<u8"), ("c", "<f4", (width,))])
+    pair["n"], pair["c"] = 9, counts
+    sums = np.arange(width, dtype="<f4")
+    packed = np.float32(3).tobytes() + sums.tobytes() + pair.tobytes()
+    row: Any = {"v": 1, "o": 0, "c": 0, "slot": 0, "b": {"near": packed}}
+    shown = value_decoder("item-state")(b"i", item_state.encode(row))["b"]["near"]
+    assert shown == {"anchor": [3.0], "sums": sums.tolist(), "pairs": [{"neighbour": 9, "counts": counts}]}
 
 
 def test_windows_are_entries() -> None:
