@@ -23,7 +23,9 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("services.cli.run:app", "Run one of the three services in the foreground.", _RUN),
     "produce": Entry("services.cli.produce.command:app", "Replay events and items from files into Kafka.", _FEED),
     "recommend": Entry("services.cli.recommend:app", "Show a user's current list, or ask for a new one.", _FEED),
-    "weights": Entry("services.cli.weights:app", "Change the learning weights of event types while the system runs.", _FEED),
+    "weights": Entry(
+        "services.cli.weights:app", "Change the learning weights of event types while the system runs.", _FEED
+    ),
     "erase": Entry("services.cli.erase:app", "Forget a user.", _FEED),
     "tail": Entry("services.cli.tail:app", "Print records of any topic as JSON lines.", _LOOK),
     "lag": Entry("services.cli.lag:app", "Show how far each service is behind.", _LOOK),

@@ -90,7 +90,9 @@ class RebuildCheck:
             place = difference.topic, difference.partition, difference.offset
             return [Finding(NAME, "error", f"{difference.message}.", *place)]
         if self._live:
-            return [Finding(NAME, "note", "Services run, or did some seconds ago: deltas were compared, rows were not.")]
+            return [
+                Finding(NAME, "note", "Services run, or did some seconds ago: deltas were compared, rows were not.")
+            ]
         return [*self._compare_users(rebuild), *self._compare_items(rebuild)]
 
     def counts(self) -> dict[str, int]:
