@@ -29,6 +29,14 @@ class _Partition:
     def __init__(self) -> None:
         self.rows: dict[bytes, tuple[int, int, int]] = {}
         """{user: (next features offset, events counted, offset of the row)}."""
+        self.next = 0
+        """Offset behind the last record of user-state."""
+        self.newest = 0
+        """Largest features position that any row named."""
+        self.whole = 0
+        """The same without the last transaction, which may be cut off. Transactions leave gaps between them."""
+        self.deleted: set[bytes] = set()
+        """Users whose row was deleted at some time."""
         self.users: dict[bytes, int] = {}
         """Ordinals of the users in features."""
         self.user = Numbers()
@@ -47,8 +55,15 @@ class UserRowsCheck:
     title = "user rows include every event of their user, up to the end of a batch"
     topics: tuple[str, ...] = (ROWS, DELTAS, FEATURES)
 
-    def __init__(self, partitions: int, *, repeats: bool) -> None:
-        """`partitions`: of the user-keyed topics; `repeats`: batches may repeat (at-least-once)."""
+    def __init__(self, partitions: int, *, repeats: bool, live: bool) -> None:
+        """Make the check.
+
+        Args:
+            partitions: partition count of the user-keyed topics.
+            repeats: batches may repeat (at-least-once).
+            live: the rows were read up to an earlier moment than the batches.
+        """
+        self._live = live
         self._partitions = [_Partition() for _ in range(partitions)]
         self._repeats = repeats
         self._ceiling: int | None = None
@@ -74,12 +89,17 @@ class UserRowsCheck:
             self._features(chunk)
 
     def _row(self, partition: int, offset: int, key: bytes, value: bytes | None) -> None:
+        one = self._partitions[partition]
+        if offset != one.next:
+            one.whole = one.newest
+        one.next = offset + 1
         user, seen = split_key(key)
         if seen is not None:
             return
-        rows = self._partitions[partition].rows
+        rows = one.rows
         if value is None:
             rows.pop(user, None)
+            one.deleted.add(user)
             return
         head = fields_of(value, _HEAD_FIELDS)
         if head["p"] != partition:
@@ -88,6 +108,7 @@ class UserRowsCheck:
                 ROWS, partition, offset,
             )  # fmt: skip
         rows[user] = (head["o"], head["n"], offset)
+        one.newest = max(one.newest, head["o"])
 
     def _seal(self, seal: BatchSeal) -> None:
         for name, (_, end) in seal["ranges"].items():
@@ -134,6 +155,11 @@ class UserRowsCheck:
 
     def _judge(self, partition: int, one: _Partition, starts: Starts) -> None:
         ends = np.unique(np.array(one.ends, np.int64))
+        if self._live:
+            ends = ends[ends <= one.whole]
+            if not len(ends):
+                self._findings.note("No batch is old enough to have all its rows.", ROWS, partition)
+                return
         known = _Known(one, int(ends[-1]))
         self._counts["events"] += int(known.events.sum())
         whole = starts.start(FEATURES, partition) == 0
@@ -154,7 +180,7 @@ class UserRowsCheck:
             last, events = int(known.last[ordinal]), int(known.events[ordinal])
             row = one.rows.get(user)
             if row is None:
-                if last >= 0 and not bounded:
+                if last >= 0 and not bounded and not (self._live and user in one.deleted):
                     self._findings.error(
                         "a row that is missing", f"{_name(user)} has events and no row.", FEATURES, partition, last
                     )
