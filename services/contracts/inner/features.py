@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
@@ -98,12 +99,17 @@ def unpack_features(packed: bytes) -> list[int]:
 
 def pack_preference(preference: Sequence[tuple[int, float]]) -> bytes:
     """(category feature, weight) pairs as they travel: uint32 and float32 in turn, little-endian."""
-    return struct.pack("<" + "If" * len(preference), *chain.from_iterable(preference))
+    return _pairs(len(preference)).pack(*chain.from_iterable(preference))
 
 
 def unpack_preference(packed: bytes) -> list[tuple[int, float]]:
     """The inverse of `pack_preference`."""
     return list(_PAIR.iter_unpack(packed))
+
+
+@lru_cache(maxsize=128)
+def _pairs(count: int) -> struct.Struct:
+    return struct.Struct("<" + "If" * count)
 
 
 Feature = EventFeature | EraseFeature | ExtractionBatch
