@@ -35,17 +35,16 @@ class Attributions:
 
     def remember(self, served: Sequence[bytes], record: RecommendationList) -> tuple[list[bytes], int] | None:
         """The user's lists (newest last) with one more, and its number; None when it is already there."""
-        number = 0
-        for packed in served:
-            known = extraction_state.decode_list(packed)
-            if known["id"] == record["list_id"]:
-                return None
-            number = known["k"] + 1
+        name = record["list_id"]
+        mark = name.encode()
+        if any(mark in packed and extraction_state.decode_list(packed)["id"] == name for packed in served):
+            return None
+        number = extraction_state.decode_list(served[-1])["k"] + 1 if served else 0
         items = record["items"]
         kept: ServedList = {
             "v": VERSION,
             "k": number,
-            "id": record["list_id"],
+            "id": name,
             "t": record["published_at"],
             "a": record["arm"],
             "h": array("Q", [item_hash(item["item_id"]) for item in items]).tobytes(),

@@ -46,6 +46,8 @@ class DedupWindow:
 
     def offset_of(self, row: ExtractionRow, sealed: bytes, mark: bytes) -> int | None:
         """Offset (low 32 bits) of the event that holds an id, or None when the id is new."""
+        if mark not in row["d"] and mark not in sealed:
+            return None
         for window in (row["d"], sealed):
             at = find(window, mark)
             if at >= 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from services.contracts.context import context_features
@@ -24,6 +26,7 @@ from services.feature_extraction.users import User
 from services.feature_extraction.weights import Weights, parse_weights
 
 RATING = "rating"
+_HOUR_MS = 3_600_000
 Fate = Literal["accepted", "dup", "late"]
 
 
@@ -176,7 +179,7 @@ class Extractor:
             "ts": appended_ms,
             "w": self.weights.of_rating(row, value) if kind == RATING and value is not None else self.weights.of(kind),
             "session": session,
-            "ctx": features.pack_features(context_features(event_ms, event["context"])),
+            "ctx": _context(event_ms, event["context"]),
             "content": content,
             "pref": features.pack_preference(preference),
         }
@@ -214,8 +217,21 @@ class Extractor:
             "value": None,
             "t": event_ms,
             "w": self.weights.unanswered,
-            "ctx": features.pack_features(context_features(event_ms, {})),
+            "ctx": _context(event_ms, {}),
             "content": self.items.content(item)[0],
         }
         record["list"] = served
         return features.encode(record)
+
+
+def _context(event_ms: int, context: Mapping[str, str]) -> bytes:
+    """The context features as they travel."""
+    if context:
+        return features.pack_features(context_features(event_ms, context))
+    return _context_of_hour(event_ms // _HOUR_MS)
+
+
+@lru_cache(maxsize=1 << 12)
+def _context_of_hour(hour: int) -> bytes:
+    """Without a context map, all events of an hour (since 1970, UTC) have the same context features."""
+    return features.pack_features(context_features(hour * _HOUR_MS, {}))

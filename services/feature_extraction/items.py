@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from services.contracts.inner.features import pack_features, unpack_features
 from services.contracts.keys import KIND_CATEGORY, content_features, feature_kind
 
 _COUNT = struct.Struct("<I")
-_NOTHING: tuple[bytes, list[int]] = (b"", [])
+_NOTHING: tuple[bytes, Sequence[int]] = (b"", [])
+_UNPACKED_ITEMS = 1 << 14
+"""Items, the busiest of late, that are kept unpacked too."""
 
 
 class ItemTable:
@@ -34,10 +37,13 @@ class ItemTable:
             categories = sum(feature_kind(feature) == KIND_CATEGORY for feature in features)
             self._content[item_id] = _COUNT.pack(categories) + pack_features(features)
 
-    def content(self, item_id: str) -> tuple[bytes, list[int]]:
+    def content(self, item_id: str) -> tuple[bytes, Sequence[int]]:
         """(all content features as they travel, those that are categories); empty for an item without metadata."""
         packed = self._content.get(item_id)
-        if packed is None:
-            return _NOTHING
-        (categories,) = _COUNT.unpack_from(packed)
-        return packed[_COUNT.size :], unpack_features(packed[_COUNT.size : _COUNT.size * (1 + categories)])
+        return _NOTHING if packed is None else _unpacked(packed)
+
+
+@lru_cache(maxsize=_UNPACKED_ITEMS)
+def _unpacked(packed: bytes) -> tuple[bytes, Sequence[int]]:
+    (categories,) = _COUNT.unpack_from(packed)
+    return packed[_COUNT.size :], unpack_features(packed[_COUNT.size : _COUNT.size * (1 + categories)])

@@ -35,7 +35,7 @@ class Preferences:
         if not names:
             return []
         factor = math.exp2((row["pt"] - max(event_ms, row["t"])) * self._per_ms)
-        return list(zip(names, [weight * factor for weight in row["pw"]], strict=True))
+        return [(name, weight * factor) for name, weight in zip(names, row["pw"], strict=True)]
 
     def add(self, row: ExtractionRow, categories: Sequence[int], weight: float, event_ms: int) -> None:
         """Take in an event on an item of these categories, which share its weight.

@@ -125,9 +125,10 @@ class FeatureExtraction:
             yield STATE, key, value
 
     def _interactions(self, slice_: Slice, owed: Changes, out: Outputs) -> None:
-        partition, table, extract = slice_.partition, self._tables[slice_.partition], self._extractor.interaction
+        partition, table = slice_.partition, self._tables[slice_.partition]
+        extract, is_idle, send = self._extractor.interaction, self._extractor.is_idle, out.send
         seal = _seal(slice_)
-        dirty = owed.users
+        dirty, accepted, newest_ms = owed.users, 0, table.newest_ts
         for offset, appended_ms, _, value in slice_rows(slice_):
             if value is None:
                 out.refuse(INTERACTIONS, partition, offset, _NO_VALUE)
@@ -141,7 +142,9 @@ class FeatureExtraction:
                 seal["moved"].append(offset)
                 continue
             user = known or User()
-            row = self._row(user_id, user, partition, appended_ms, owed)
+            row = user.row
+            if row is None or is_idle(row, appended_ms):
+                row = self._row(user_id, user, partition, appended_ms, owed)
             try:
                 extracted = extract(user, row, event, offset, appended_ms)
             except ValueError as error:
@@ -166,9 +169,10 @@ class FeatureExtraction:
                 chunk = states.encode({"v": states.VERSION, "k": number, "d": entries})
                 owed.records[states.window_key(key, number % self._extractor.window.chunks)] = chunk
             for record in extracted.records:
-                out.send(FEATURES, key, record, partition)
-            seal["n"] += 1
-            table.newest_ts = max(table.newest_ts, appended_ms)
+                send(FEATURES, key, record, partition)
+            accepted += 1
+            newest_ms = max(newest_ms, appended_ms)
+        table.newest_ts, seal["n"] = newest_ms, accepted
         seal["dead"].sort()
         out.send(FEATURES, BATCH_KEY, features.encode(seal), partition)
 
