@@ -102,8 +102,10 @@ class RuntimeSettings(KafkaSettings):
         "exactly-once", "exactly-once (transactions) or at-least-once (lower latency, outputs may repeat)."
     )
     commit_min_ms: int = setting(
-        20, "Commit when the input is drained and this long has passed since the batch's first record.",
-        unit="ms", ge=0,
+        20,
+        "Commit when the input is drained and this long has passed since the batch's first record.",
+        unit="ms",
+        ge=0,
     )
     commit_max_ms: int = setting(100, "Commit at the latest this long after the batch's first record.", unit="ms", ge=1)
     batch_max_records: int = setting(4000, "Largest batch handed to one step.", unit="records", ge=1)
@@ -122,9 +124,7 @@ class RuntimeSettings(KafkaSettings):
     instance: str = setting(
         "", "Stable name of this replica; empty takes the host name and the first free slot in state_dir."
     )
-    state_dir: Path = setting(
-        Path("~/.local/state/streamrec"), "Folder of local checkpoints and replica slots."
-    )
+    state_dir: Path = setting(Path("~/.local/state/streamrec"), "Folder of local checkpoints and replica slots.")
     checkpoint_interval_s: int = setting(300, "Time between two local checkpoints of a partition.", unit="s", ge=1)
     revoke_budget_ms: int = setting(5000, "Longest time a revoked partition may take to close.", unit="ms", ge=100)
     stop_budget_ms: int = setting(20_000, "Longest time a clean stop may take.", unit="ms", ge=1000)
