@@ -43,7 +43,7 @@ def plain_adagrad(x: F32, a: float, delta: F32) -> tuple[F32, float]:
     scale = 1.0
     if seen < grown:
         start = max(seen - growth, 0.0)
-        scale = min(1.0, (np.sqrt(seen) + np.sqrt(start)) / (np.sqrt(float(grown)) + np.sqrt(a)))
+        scale = min(1.0, float((np.sqrt(seen) + np.sqrt(start)) / (np.sqrt(float(grown)) + np.sqrt(a))))
     return x + np.float32(scale) * delta[:d], float(grown)
 
 
@@ -80,7 +80,7 @@ def test_shards_that_push_alike_end_where_one_would() -> None:
     start, growth, rate, shards = 1.0, 10.0, 0.1, 8
 
     def moved(total: float) -> float:
-        return rate * 2 * (np.sqrt(start + total) - np.sqrt(start))
+        return float(rate * 2 * (np.sqrt(start + total) - np.sqrt(start)))
 
     delta = np.array([[moved(growth), growth, start + growth]], np.float32)
     data, acc = np.zeros((1, 1), np.float32), np.full((1, 1), start, np.float32)
