@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import msgpack
-
-
-class _Local(threading.local):
-    """A packer for each thread: it owns a large buffer, and making one per record costs a third of packing it."""
-
-    def __init__(self) -> None:
-        self.pack = msgpack.Packer(autoreset=True).pack
-
-
-_LOCAL = _Local()
 
 
 class InnerRecordError(ValueError):
@@ -24,7 +13,7 @@ class InnerRecordError(ValueError):
 
 def pack(record: Any) -> bytes:
     """Encode one inner record (a TypedDict with its version under "v")."""
-    packed: bytes = _LOCAL.pack(record)
+    packed: bytes = msgpack.packb(record)
     return packed
 
 
