@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -13,6 +14,8 @@ from typing import TextIO
 from services.runtime.settings import SettingsError
 
 _SLOTS = 1000
+_MOST_DIGITS = 18
+"""Epochs travel as int64; a longer number is not one that we wrote."""
 
 
 class Replica:
@@ -24,6 +27,8 @@ class Replica:
         self.folder = folder
         self._lock = lock
         self._epoch = _number(lock.read())
+        # The loops of a process begin their incarnations on threads of their own, and share the name.
+        self._writing = threading.Lock()
 
     @classmethod
     def take(cls, state_dir: Path, service: str, instance: str = "") -> Replica:
@@ -61,16 +66,17 @@ class Replica:
 
     def next_epoch(self, clock_ms: Callable[[], int]) -> int:
         """A number larger than any before: the clock, or one more than the last if the clock went back."""
-        self._epoch = max(clock_ms(), self._epoch + 1)
-        try:
-            self._lock.seek(0)
-            self._lock.truncate()
-            self._lock.write(str(self._epoch))
-            self._lock.flush()
-        except OSError:
-            # A full disk: the clock alone has to do until the next start.
+        with self._writing:
+            self._epoch = max(clock_ms(), self._epoch + 1)
+            try:
+                self._lock.seek(0)
+                self._lock.truncate()
+                self._lock.write(str(self._epoch))
+                self._lock.flush()
+            except OSError:
+                # A full disk: the clock alone has to do until the next start.
+                pass
             return self._epoch
-        return self._epoch
 
     def release(self) -> None:
         """Give the name up."""
@@ -78,7 +84,8 @@ class Replica:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.strip().isdigit() else 0
+    digits = text.strip()
+    return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else 0
 
 
 def _safe(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,26 @@ def test_epochs_grow_though_the_clock_goes_back(tmp_path: Path) -> None:
     replica.release()
     again = Replica.take(tmp_path, "svc", "a")
     assert again.next_epoch(lambda: 7) == 201
+    again.release()
+
+
+def test_loops_of_a_process_draw_epochs_at_the_same_time(tmp_path: Path) -> None:
+    """Every epoch is given once, and what the file holds afterwards is the largest."""
+    replica = Replica.take(tmp_path, "svc", "a")
+    with ThreadPoolExecutor(8) as pool:
+        epochs = list(pool.map(lambda _: replica.next_epoch(lambda: 100), range(400)))
+    assert sorted(epochs) == list(range(100, 500))
+    replica.release()
+    assert (tmp_path / "svc" / "a" / "lock").read_text() == "499"
+
+
+def test_a_damaged_epoch_file_is_no_epoch(tmp_path: Path) -> None:
+    """What is not a number that fits into 64 bits is ignored; the clock takes over."""
+    replica = Replica.take(tmp_path, "svc", "a")
+    replica.release()
+    (tmp_path / "svc" / "a" / "lock").write_text("17956018550161795601855018")
+    again = Replica.take(tmp_path, "svc", "a")
+    assert again.next_epoch(lambda: 7) == 7
     again.release()
 
 
