@@ -237,9 +237,9 @@ class System:
             assert again == {key: (row["slot"], row["c"], row["b"]) for key, row in rows.items()}
         return rebuild
 
-    def audit(self, delivery: str = "exactly-once") -> Verdict:
+    def audit(self, delivery: str = "exactly-once", *, live: bool = False) -> Verdict:
         """The audit's verdict, which must be clean."""
-        verdict = audit(self.kafka, delivery, live=False)
+        verdict = audit(self.kafka, delivery, live=live)
         assert verdict.clean, [finding for _, findings in verdict.checks for finding in findings]
         return verdict
 

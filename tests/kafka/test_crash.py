@@ -202,6 +202,7 @@ def test_kill_of_one_of_two_learners(broker: LocalBroker, prefix: str, tmp_path:
             first.kill()
             first = target.start("model-update", "one", **settings)
             first.ready()
+            target.audit(live=True)
         target.wait("everything learned", stream.learned)
         target.audit()
         rebuild = target.assert_rebuilt()
