@@ -33,7 +33,7 @@ from services.runtime.admin import create_topics
 from services.runtime.client import make_admin
 from services.runtime.settings import KafkaSettings
 
-_READY_S = 120.0
+_READY_S = 300.0
 _PRELUDE_EVENTS = 400
 _PRELUDE_RATE = 200.0
 _PRELUDE_S = 60.0
