@@ -12,7 +12,7 @@ import numpy as np
 from services.model.arrays import F32, I32, I64, U32
 from services.model.kernels.cold import AGES, COLUMNS, ColdView, age_of, evidence, forget_profile, profile, score_all
 
-MEMORY = 500
+MEMORY = 1500
 """Half-life of the counts, in first occurrences."""
 CONTRASTS = 50
 RATE = 0.1

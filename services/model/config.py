@@ -59,7 +59,7 @@ class ModelConfig:
     """Best items of each expert that are scored together while learning."""
     score_sample: float = 0.25
     """Share of the events that the log-linear score and the mixture learn from."""
-    score_warm_up: int = 5000
+    score_warm_up: int = 20_000
     """Events of all users until which they learn from every event."""
     score_rate: float = 0.1
     """Learning rate of the log-linear weights."""

@@ -20,7 +20,11 @@ def kernel(function: Function) -> Function:
 
 
 def inline(function: Function) -> Function:
-    """Like `kernel`, for small helpers that are merged into their callers."""
+    """Like `kernel`, for helpers that are merged into their callers.
+
+    A call that passes a tuple of many arrays costs about 400 ns, for the reference counts of the arrays, so whatever
+    is called per candidate or per word and takes one must be merged.
+    """
     return cast(
         Function,
         numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", inline="always")(function),

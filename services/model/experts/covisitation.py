@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.model.arrays import F32
 from services.model.experts import (
     F_COSINE,
     F_COSINE_LAST,
@@ -36,22 +35,26 @@ def offer(v: View, w: Work, touched: int, top: int, n: int) -> int:
                 if channel == 1:
                     w.values[i] /= np.sqrt(v.sums[row, 1] + np.float32(SMOOTHING))
         for i in range(strongest(w.values, touched, top, w.best, w.best_score)):
-            n += max(add(v, w, w.near_row[w.best[i]], n), 0)
+            n += max(add(v.keys, w.seen, w.listed, w.cand, w.near_row[w.best[i]], n), 0)
     return n
 
 
 @kernel
-def evidence(v: View, w: Work, row: int, place: int, features: F32, shares: F32) -> None:
-    """Columns of one candidate, which stands at `place` of the neighbour sums, or -1."""
-    if place < 0:
-        features[F_COVISITATION] = features[F_RECENT_COVISITATION] = features[F_COSINE] = np.float32(LOG_FLOOR)
-        features[F_COSINE_LAST] = np.float32(LOG_LAST_FLOOR)
-        shares[MIX_COVISITATION] = shares[MIX_RECENT] = np.float32(0.0)
-        return
-    s, floor = w.near_sum[place], np.float32(FLOOR)
-    root = np.float32(1.0) / np.sqrt(v.sums[row, 1] + np.float32(SMOOTHING))
-    shares[MIX_COVISITATION], shares[MIX_RECENT] = s[0], s[6]
-    features[F_COVISITATION] = np.log(s[0] + floor)
-    features[F_RECENT_COVISITATION] = np.log(s[6] + floor)
-    features[F_COSINE] = np.log(s[1] * root + floor)
-    features[F_COSINE_LAST] = np.log(s[2] * root + np.float32(LAST_FLOOR))
+def evidence(v: View, w: Work, start: int, end: int) -> None:
+    """Columns of the candidates [start, end); w.place says where they stand in the neighbour sums, -1 = nowhere."""
+    features, shares, sums, near, cand, where = w.features, w.shares, v.sums, w.near_sum, w.cand, w.place
+    floor = np.float32(FLOOR)
+    for i in range(start, end):
+        place = where[i]
+        if place < 0:
+            features[i, F_COVISITATION] = features[i, F_RECENT_COVISITATION] = np.float32(LOG_FLOOR)
+            features[i, F_COSINE] = np.float32(LOG_FLOOR)
+            features[i, F_COSINE_LAST] = np.float32(LOG_LAST_FLOOR)
+            shares[i, MIX_COVISITATION] = shares[i, MIX_RECENT] = np.float32(0.0)
+            continue
+        root = np.float32(1.0) / np.sqrt(sums[cand[i], 1] + np.float32(SMOOTHING))
+        shares[i, MIX_COVISITATION], shares[i, MIX_RECENT] = near[place, 0], near[place, 6]
+        features[i, F_COVISITATION] = np.log(near[place, 0] + floor)
+        features[i, F_RECENT_COVISITATION] = np.log(near[place, 6] + floor)
+        features[i, F_COSINE] = np.log(near[place, 1] * root + floor)
+        features[i, F_COSINE_LAST] = np.log(near[place, 2] * root + np.float32(LAST_FLOOR))

@@ -20,7 +20,7 @@ import numpy as np
 from services.model.arena import index_find
 from services.model.arrays import F32, I64, U32, U64
 from services.model.fold import REVERSE, pair_add, pair_code
-from services.model.jit import kernel
+from services.model.jit import inline, kernel
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
 from services.model.kernels.view import CHANNELS, View, Work
 
@@ -40,7 +40,7 @@ class PairLog(NamedTuple):
     n: I64
 
 
-@kernel
+@inline
 def _inverse(total: np.float32) -> np.float32:
     return np.float32(1.0) / max(total, np.float32(1e-9))
 
@@ -108,7 +108,7 @@ def learn(v: View, w: Work, log: PairLog, row: int, item: np.uint64, found: int,
         _note(log, row, key, strength, code)
 
 
-@kernel
+@inline
 def _note(log: PairLog, row: int, neighbour: np.uint64, weight: np.float32, code: np.uint32) -> None:
     n = log.n[0]
     log.rows[n], log.neighbours[n], log.weights[n], log.codes[n] = row, neighbour, weight, code

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from services.model.arena import index_find
-from services.model.arrays import F32
 from services.model.experts import F_EARLIER, F_HOURS, F_PLACE, F_SEEN, F_SESSION, F_TIMES, MIX_OWN
 from services.model.jit import kernel
 from services.model.kernels.candidates import add, strongest
@@ -66,26 +65,28 @@ def offer(v: View, w: Work, items: int, top: int, n: int) -> int:
     for i in range(strongest(w.values, items, top, w.best, w.best_score)):
         row = index_find(v.index_keys, v.index_slots, w.own_hash[w.best[i]])
         if row >= 0:
-            n += max(add(v, w, row, n), 0)
+            n += max(add(v.keys, w.seen, w.listed, w.cand, row, n), 0)
     return n
 
 
 @kernel
-def evidence(v: View, w: Work, row: int, repeats: bool, features: F32, shares: F32) -> None:
-    """Columns of one candidate."""
-    place = -1
-    if repeats:
-        place = spot_find(w.own, v.keys[row])
-    if place < 0:
+def evidence(v: View, w: Work, repeats: bool, start: int, end: int) -> None:
+    """Columns of the candidates [start, end)."""
+    features, shares, own, keys, cand = w.features, w.shares, w.own_sum, v.keys, w.cand
+    one = np.float32(1.0)
+    for i in range(start, end):
         for j in range(F_SEEN, F_EARLIER + 1):
-            features[j] = np.float32(0.0)
-        shares[MIX_OWN] = np.float32(0.0)
-        return
-    s, one = w.own_sum[place], np.float32(1.0)
-    features[F_SEEN] = one
-    features[F_SESSION] = s[0]
-    features[F_TIMES] = np.log(one + s[1])
-    features[F_HOURS] = np.log(one + s[2]) / np.float32(3.0)
-    features[F_PLACE] = np.log(one + s[3])
-    features[F_EARLIER] = s[4]
-    shares[MIX_OWN] = s[5]
+            features[i, j] = np.float32(0.0)
+        shares[i, MIX_OWN] = np.float32(0.0)
+        if not repeats:
+            continue
+        place = spot_find(w.own, keys[cand[i]])
+        if place < 0:
+            continue
+        features[i, F_SEEN] = one
+        features[i, F_SESSION] = own[place, 0]
+        features[i, F_TIMES] = np.log(one + own[place, 1])
+        features[i, F_HOURS] = np.log(one + own[place, 2]) / np.float32(3.0)
+        features[i, F_PLACE] = np.log(one + own[place, 3])
+        features[i, F_EARLIER] = own[place, 4]
+        shares[i, MIX_OWN] = own[place, 5]

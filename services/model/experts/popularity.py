@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.model.arrays import F32
 from services.model.experts import FLOOR
 from services.model.jit import kernel
 from services.model.kernels.candidates import EXCLUDED, add
@@ -29,7 +28,7 @@ def offer(v: View, w: Work, top: int, n: int) -> int:
     for j in range(len(v.rate)):
         taken = 0
         for i in range(t.n[j]):
-            outcome = add(v, w, int(t.rows[j, i]), n)
+            outcome = add(v.keys, w.seen, w.listed, w.cand, int(t.rows[j, i]), n)
             n += max(outcome, 0)
             taken += outcome != EXCLUDED
             if taken >= top:
@@ -38,13 +37,16 @@ def offer(v: View, w: Work, top: int, n: int) -> int:
 
 
 @kernel
-def evidence(v: View, w: Work, row: int, features: F32, shares: F32) -> None:
-    """Columns of one candidate."""
-    m = len(v.rate)
-    age = max(w.facts[2] - np.float64(v.pop[row, m]), -1.0)
-    for j in range(m):
-        p = np.float32(0.0)
-        if w.facts[3 + j] > 0.0:
-            p = np.float32(np.float64(v.pop[row, j]) * np.exp2(-age * v.rate[j]) / w.facts[3 + j])
-        shares[j] = p
-        features[j] = np.log(p + np.float32(FLOOR))
+def evidence(v: View, w: Work, start: int, end: int) -> None:
+    """Columns of the candidates [start, end)."""
+    m, pop, rate, facts, cand = len(v.rate), v.pop, v.rate, w.facts, w.cand
+    features, shares = w.features, w.shares
+    for i in range(start, end):
+        row = cand[i]
+        age = max(facts[2] - np.float64(pop[row, m]), -1.0)
+        for j in range(m):
+            p = np.float32(0.0)
+            if facts[3 + j] > 0.0:
+                p = np.float32(np.float64(pop[row, j]) * np.exp2(-age * rate[j]) / facts[3 + j])
+            shares[i, j] = p
+            features[i, j] = np.log(p + np.float32(FLOOR))

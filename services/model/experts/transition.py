@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.model.arrays import F32
 from services.model.experts import (
     F_NEXT,
     F_RECENT_TRANSITION,
@@ -29,24 +28,26 @@ def offer(v: View, w: Work, touched: int, top: int, n: int) -> int:
         for i in range(touched):
             w.values[i] = w.near_sum[i, channel] if w.near_row[i] >= 0 else np.float32(0.0)
         for i in range(strongest(w.values, touched, top, w.best, w.best_score)):
-            n += max(add(v, w, w.near_row[w.best[i]], n), 0)
+            n += max(add(v.keys, w.seen, w.listed, w.cand, w.near_row[w.best[i]], n), 0)
     return n
 
 
 @kernel
-def evidence(v: View, w: Work, row: int, place: int, features: F32, shares: F32) -> None:
-    """Columns of one candidate, which stands at `place` of the neighbour sums, or -1."""
-    if place < 0:
-        low = np.float32(LOG_FLOOR)
-        features[F_TRANSITION] = features[F_TRANSITION2] = features[F_TRANSITION3] = low
-        features[F_NEXT] = features[F_RECENT_TRANSITION] = features[F_REVERSE] = low
-        shares[MIX_TRANSITION] = shares[MIX_NEXT] = np.float32(0.0)
-        return
-    s, floor = w.near_sum[place], np.float32(FLOOR)
-    shares[MIX_TRANSITION], shares[MIX_NEXT] = s[3], s[8]
-    features[F_TRANSITION] = np.log(s[3] + floor)
-    features[F_TRANSITION2] = np.log(s[4] + floor)
-    features[F_TRANSITION3] = np.log(s[5] + floor)
-    features[F_NEXT] = np.log(s[8] + floor)
-    features[F_RECENT_TRANSITION] = np.log(s[7] + floor)
-    features[F_REVERSE] = np.log(s[9] / max(v.sums[row, 2], np.float32(1e-9)) + floor)
+def evidence(v: View, w: Work, start: int, end: int) -> None:
+    """Columns of the candidates [start, end); w.place says where they stand in the neighbour sums, -1 = nowhere."""
+    features, shares, sums, near, cand, where = w.features, w.shares, v.sums, w.near_sum, w.cand, w.place
+    floor, low = np.float32(FLOOR), np.float32(LOG_FLOOR)
+    for i in range(start, end):
+        place = where[i]
+        if place < 0:
+            features[i, F_TRANSITION] = features[i, F_TRANSITION2] = features[i, F_TRANSITION3] = low
+            features[i, F_NEXT] = features[i, F_RECENT_TRANSITION] = features[i, F_REVERSE] = low
+            shares[i, MIX_TRANSITION] = shares[i, MIX_NEXT] = np.float32(0.0)
+            continue
+        shares[i, MIX_TRANSITION], shares[i, MIX_NEXT] = near[place, 3], near[place, 8]
+        features[i, F_TRANSITION] = np.log(near[place, 3] + floor)
+        features[i, F_TRANSITION2] = np.log(near[place, 4] + floor)
+        features[i, F_TRANSITION3] = np.log(near[place, 5] + floor)
+        features[i, F_NEXT] = np.log(near[place, 8] + floor)
+        features[i, F_RECENT_TRANSITION] = np.log(near[place, 7] + floor)
+        features[i, F_REVERSE] = np.log(near[place, 9] / max(sums[cand[i], 2], np.float32(1e-9)) + floor)

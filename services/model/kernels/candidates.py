@@ -6,23 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from services.model.arrays import F32, I64
+from services.model.arrays import F32, I64, U64
 from services.model.jit import kernel
-from services.model.kernels.spot import spot_find, spot_put
-from services.model.kernels.view import View, Work
+from services.model.kernels.spot import Spot, spot_find, spot_put
 
 NEW, ALREADY, EXCLUDED = 1, 0, -1
 
 
 @kernel
-def add(v: View, w: Work, row: int, n: int) -> int:
-    """Offer a row: NEW (it stands at w.cand[n]), ALREADY a candidate, or EXCLUDED."""
-    key = v.keys[row]
-    if spot_find(w.seen, key) >= 0 or n >= len(w.cand):
+def add(keys: U64, seen: Spot, listed: Spot, cand: I64, row: int, n: int) -> int:
+    """Offer a row: NEW (it stands at cand[n]), ALREADY a candidate, or EXCLUDED."""
+    key = keys[row]
+    if spot_find(seen, key) >= 0 or n >= len(cand):
         return EXCLUDED
-    if spot_put(w.listed, key, n) != n:
+    if spot_put(listed, key, n) != n:
         return ALREADY
-    w.cand[n] = row
+    cand[n] = row
     return NEW
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from services.model.arrays import F32, I64, U64
-from services.model.jit import kernel
+from services.model.jit import inline, kernel
 from services.model.kernels.touched import Touched, keep
 from services.model.kernels.vectors import adagrad_step, dot, exp_all
 from services.model.kernels.view import View, Work
@@ -64,7 +64,7 @@ def draw(keys: U64, bound: int, positive: int, seed: np.uint64, n: int, out: I64
     return m
 
 
-@kernel
+@inline
 def logits(v: View, w: Work, m: int) -> np.float32:
     """Logits of w.negatives[:m]; returns the largest."""
     top = np.float32(-np.inf)
@@ -152,7 +152,7 @@ def factor_step(  # noqa: PLR0913, PLR0917  (arrays of three owners, which share
         _gates(v, logs, gap, dot(w.gradient, 0, w.h1, 0), dot(w.gradient, 0, w.h2, 0))
 
 
-@kernel
+@inline
 def _write(v: View, logs: Logs, row: int, square: Any, error: Any, rate: float, l2: float, w: Work) -> None:
     keep(logs.q, v.q, v.q_acc, row)
     keep(logs.b, v.b, v.no_acc, row)
@@ -160,7 +160,7 @@ def _write(v: View, logs: Logs, row: int, square: Any, error: Any, rate: float, 
     v.b[row, 0] -= np.float32(rate) * np.float32(error) / np.sqrt(v.q_acc[row, 0])
 
 
-@kernel
+@inline
 def _gates(v: View, logs: Logs, gap: int, g1: Any, g2: Any) -> None:
     row = v.system[0]
     keep(logs.gates, v.gates, v.gates_acc, row)

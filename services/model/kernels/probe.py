@@ -93,7 +93,7 @@ def offer_factors(p: Probe, v: View, w: Work, top: int, n: int, target: int, out
     w.facts[0] = peak + np.log(max(mass, 1e-30))
     out[0] = np.float32(1.0 + higher + 0.5 * equal)
     for i in range(found):
-        n += max(add(v, w, w.best[i], n), 0)
+        n += max(add(v.keys, w.seen, w.listed, w.cand, w.best[i], n), 0)
     return n
 
 

@@ -80,27 +80,28 @@ def score(v: View, users: UserArrays, setup: Setup, user: int, bucket: int, w: W
     for e in range(MIX):
         total += pi[e]
     inverse = np.float32(1.0) / total
+    features, shares, cand, scores, b, norm = w.features, w.shares, w.cand, w.scores, v.b, w.facts[0]
     for i in range(start, end):
-        row = w.cand[i]
-        features, shares = w.features[i], w.shares[i]
-        place = spot_find(w.near, v.keys[row])
-        popularity.evidence(v, w, row, features, shares)
-        logit = np.float64(v.b[row, 0] + dot(w.z, 0, v.q, row))
-        p = np.float32(np.exp(min(logit - w.facts[0], 0.0)))
-        shares[MIX_FACTORS] = p
-        features[F_FACTORS] = np.log(p + np.float32(FLOOR))
-        covisitation.evidence(v, w, row, place, features, shares)
-        transition.evidence(v, w, row, place, features, shares)
-        own_history.evidence(v, w, row, setup.repeats, features, shares)
-        content.evidence(v, users.categories, user, w, row, features)
+        row = cand[i]
+        w.place[i] = spot_find(w.near, v.keys[row])
+        logit = np.float64(b[row, 0] + dot(w.z, 0, v.q, row))
+        p = np.float32(np.exp(min(logit - norm, 0.0)))
+        shares[i, MIX_FACTORS] = p
+        features[i, F_FACTORS] = np.log(p + np.float32(FLOOR))
+    popularity.evidence(v, w, start, end)
+    covisitation.evidence(v, w, start, end)
+    transition.evidence(v, w, start, end)
+    own_history.evidence(v, w, setup.repeats, start, end)
+    content.evidence(v, users.categories, user, w, start, end)
+    for i in range(start, end):
         mixture = np.float32(1e-9)
         for e in range(MIX):
-            mixture += pi[e] * inverse * shares[e]
-        features[F_MIXTURE] = np.log(mixture)
-        s = features[F_MIXTURE]
+            mixture += pi[e] * inverse * shares[i, e]
+        features[i, F_MIXTURE] = np.log(mixture)
+        s = features[i, F_MIXTURE]
         for f in range(COLUMNS):
-            s += (shared[f] + own[f]) * features[f]
-        w.scores[i] = s
+            s += (shared[f] + own[f]) * features[i, f]
+        scores[i] = s
 
 
 @kernel

@@ -160,7 +160,7 @@ def serve(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no 
         touched, own = ranking.gather(v, mine, user, second, found, w)
         n = ranking.candidates(v, mine, touched, own, w)
         for j in range(by_size[i]):
-            n += max(add(v, w, by_rows[i, j], n), 0)
+            n += max(add(v.keys, w.seen, w.listed, w.cand, by_rows[i, j], n), 0)
         ranking.score(v, users, mine, user, bucket, w, 0, n)
         out.size[i] = _select(v, w, n, asked.k[i], order)
         _fill(v, w, out, i, n, order, v.pi[v.system[1 + bucket]], codes, min(found, setup.near))

@@ -104,6 +104,8 @@ class Work(NamedTuple):
     words: Spot
     word_weight: F32
     listed: Spot
+    place: I64
+    """int64[candidates] where a candidate stands in near_sum, -1 = nowhere."""
     cand: I64
     """int64[candidates] positions."""
     features: F32
@@ -160,6 +162,7 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
         spot(64 * 20),
         np.zeros(64 * 20, f32),
         spot(candidates),
+        np.zeros(candidates, np.int64),
         np.zeros(candidates, np.int64),
         np.zeros((candidates, SCORE_FEATURES), f32),
         np.zeros((candidates, MIX), f32),
