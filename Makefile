@@ -52,6 +52,8 @@ unit: $(STAMP) ## The fast tests only: no broker
 	$(BIN)/python -m pytest -m "not kafka" $(ARGS) $(TESTS)
 
 test: check ## Checks and the whole suite: unit, runtime and real Kafka
+	@echo "compiling the model's kernels (a minute or two, once)"
+	@$(BIN)/python -m services.model.warm
 	$(BIN)/python -m pytest $(ARGS) $(TESTS)
 
 demo: $(STAMP) ## Start a broker and the services, replay a shop's stream, show what is learned; about a minute

@@ -1,4 +1,7 @@
-"""Compiling every kernel before the first event comes: a life of the whole model in miniature."""
+"""Compiling every kernel before the first event comes: a life of the whole model in miniature.
+
+`python -m services.model.warm` fills numba's cache, so that processes which start side by side need not all compile.
+"""
 
 from __future__ import annotations
 
@@ -82,3 +85,7 @@ def _events(users: UserTable, batch: int) -> EventBatch:
         context_ptr=context_ptr,
         context=context,
     )
+
+
+if __name__ == "__main__":
+    compile_kernels(ModelConfig())

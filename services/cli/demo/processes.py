@@ -24,13 +24,6 @@ _ASK_S = 2.0
 _LOG_LINES = 5
 
 
-_COMPILE = (
-    "from services.model.config import ModelConfig\n"
-    "from services.model.warm import compile_kernels\n"
-    "compile_kernels(ModelConfig())\n"
-)
-
-
 class Child:
     """A Python process in a process group of its own, that ends when this process does."""
 
@@ -100,7 +93,7 @@ class Child:
 
 def compiler(folder: Path) -> Child:
     """A process that compiles the model's kernels into numba's cache; takes a second when they are there."""
-    return Child(["-c", _COMPILE], {}, folder / "compile.log")
+    return Child(["-m", "services.model.warm"], {}, folder / "compile.log")
 
 
 class Service(Child):
