@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import replace
 
 import numpy as np
@@ -56,10 +55,6 @@ def compile_kernels(config: ModelConfig) -> None:
             query = Query(slot, 0, 5, nothing, np.zeros(0, np.uint32), exclude_seen)
             recommender.recommend([query], recommender.catalogue.allowed)
             recommender.recommend([query, query])
-    # The compiler leaves some hundred thousand objects behind that live as long as the process: without this, the
-    # collector visits them again and again (measured: 15 instead of 2 µs for an item row at a bad moment).
-    gc.collect()
-    gc.freeze()
 
 
 def _events(users: UserTable, batch: int) -> EventBatch:

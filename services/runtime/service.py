@@ -224,9 +224,9 @@ class _Service:
 def _spare_collections() -> None:
     """Let the garbage collector look at less, and less often.
 
-    What was imported and made so far lives as long as the process. A batch in work is tens of thousands of objects that
-    are freed by their reference counts: by the default thresholds the collector would visit them again and again before
-    (measured: a fifth of the decoding of events).
+    What was imported, compiled and made so far lives as long as the process. A batch in work is tens of thousands of
+    objects that are freed by their reference counts: by the default thresholds the collector would visit them again and
+    again before (measured: a fifth of the decoding of events).
     """
     gc.collect()
     gc.freeze()
