@@ -22,7 +22,7 @@ from services.broker.version import KAFKA_VERSION
 
 LOCK_NAME = "jars.lock"
 _DOWNLOADS = 8
-"""Parallel downloads: 46 jars are latency-bound one by one."""
+"""Parallel downloads: dozens of jars are latency-bound one by one."""
 
 Progress = Callable[[str], None]
 

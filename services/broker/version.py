@@ -1,6 +1,6 @@
 """The one place that pins Apache Kafka. A test holds docker-compose.yml and the jar list to it."""
 
-KAFKA_VERSION = "4.4.0"
+KAFKA_VERSION = "4.2.2"
 """Version of the embedded broker, of its console tools and of the image in docker-compose.yml."""
 
 SCALA_VERSION = "2.13"

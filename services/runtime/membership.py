@@ -84,7 +84,11 @@ class Membership:
             if error.fatal():
                 raise fatal("committed", error) from failure
             if self._throttle.due("committed"):
-                self._log.warning("group.wait", doing="reading committed positions", error=error.str())
+                self._log.warning(
+                    "group.wait",
+                    doing="reading committed positions: they stand when no transaction with them is open",
+                    error=error.str(),
+                )
             return None
         if any(place.error for place in found):
             return None
