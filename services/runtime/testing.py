@@ -11,6 +11,7 @@ Several drivers may share one `Logs`, so that the output of one is the input of 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -84,8 +85,9 @@ class Logs:
 
     def read(self, place: Position, start: int = 0, limit: int | None = None) -> list[Message]:
         """Records of a partition from an offset on."""
-        found = [message for message in self._logs.get(place, ()) if int(message.offset() or 0) >= start]
-        return found if limit is None else found[:limit]
+        log = self._logs.get(place, [])
+        first = bisect_left(log, start, key=lambda message: int(message.offset() or 0))
+        return log[first:] if limit is None else log[first : first + limit]
 
     def records(self, topic: str) -> list[Output]:
         """All records of a topic, by partition and offset."""

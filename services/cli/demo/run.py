@@ -132,8 +132,6 @@ def _start_services(fleet: Fleet, plan: Plan, settings: KafkaSettings, folder: P
         "STREAMREC_ITEM_PARTITIONS": str(settings.item_partitions),
         "STREAMREC_STATE_DIR": str(folder / "state"),
         "STREAMREC_EXCLUDE_SEEN": str(not plan.repeats).lower(),
-        # The arrays are small: threads of BLAS would only fight for the cores.
-        "OPENBLAS_NUM_THREADS": "1",
     }
     for name, (package, _, _) in SERVICES.items():
         fleet.start(name, package, environment, folder)

@@ -67,7 +67,6 @@ class System:
             "STREAMREC_TOPIC_PREFIX": self.settings.topic_prefix,
             "STREAMREC_STATE_DIR": str(self.folder / "state"),
             "STREAMREC_INSTANCE": "bench",
-            "OPENBLAS_NUM_THREADS": "1",
         }
         self.fleet.start(name, package, environment, self.folder)
 
