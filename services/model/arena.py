@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.model.arrays import I8, I32, I64, U64
-from services.model.jit import kernel
+from services.model.jit import allocating_kernel, kernel
 
 _NORESERVE = 0x4000 if sys.platform == "linux" else 0
 """MAP_NORESERVE: pages that are never touched count against nothing."""
@@ -56,7 +56,7 @@ def index_find(keys: U64, slots: I32, key: np.uint64) -> Any:
         at = (at + np.uint64(1)) & mask
 
 
-@kernel
+@allocating_kernel
 def index_find_many(keys: U64, slots: I32, wanted: U64) -> I64:
     """Slots of many keys."""
     out = np.empty(len(wanted), np.int64)
@@ -263,7 +263,7 @@ def _idle_entries(pool: Lists) -> Any:
     return idle if idle * 5 > total and idle > _TIDY_ENTRIES else 0
 
 
-@kernel
+@allocating_kernel
 def _pack(pool: Lists) -> None:
     """Move lists from the ends of the classes into free places, so that the free ones are at the ends."""
     used = pool.top - pool.idle
@@ -361,6 +361,34 @@ def lists_get(pool: Lists, rows: I64, ptr: I64, keys: Any) -> None:
         at = pool.where[rows[i]]
         for j in range(ptr[i + 1] - ptr[i]):
             keys[ptr[i] + j] = pool.keys[at + j]
+
+
+@kernel
+def valued_set(pool: Lists, rows: I64, ptr: I64, keys: Any, values: Any) -> None:
+    """`lists_set` with the one value of every entry; of lists past the limit the last entries stay."""
+    limit = pool.sizes[len(pool.sizes) - 1]
+    for i in range(len(rows)):
+        row, end = rows[i], ptr[i + 1]
+        n = min(end - ptr[i], limit)
+        list_clear(pool, row)
+        if n == 0:
+            continue
+        list_reserve(pool, row, n)
+        at = pool.where[row]
+        for j in range(n):
+            pool.keys[at + j] = keys[end - n + j]
+            pool.values[at + j, 0] = values[end - n + j]
+        pool.length[row] = n
+
+
+@kernel
+def valued_get(pool: Lists, rows: I64, ptr: I64, keys: Any, values: Any) -> None:
+    """`lists_get` with the one value of every entry."""
+    for i in range(len(rows)):
+        at = pool.where[rows[i]]
+        for j in range(ptr[i + 1] - ptr[i]):
+            keys[ptr[i] + j] = pool.keys[at + j]
+            values[ptr[i] + j] = pool.values[at + j, 0]
 
 
 def pointers(lengths: Any) -> I64:

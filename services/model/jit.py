@@ -13,19 +13,22 @@ import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
+_UNCOUNTED: dict[str, Any] = {**_OPTIONS, "_nrt": False}
+"""Arrays come from the caller, who holds them: counting references to them inside, atomically and at every access to a
+tuple of arrays, costs half of the time of a kernel that is called per event."""
+
 
 def kernel(function: Function) -> Function:
-    """Compile a function on first use and keep the machine code on disk."""
-    return cast(Function, numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function))
+    """Compile a function on first use and keep the machine code on disk. It makes no array."""
+    return cast(Function, numba.njit(**_UNCOUNTED)(function))
 
 
 def inline(function: Function) -> Function:
-    """Like `kernel`, for helpers that are merged into their callers.
+    """Like `kernel`, for helpers that are merged into the loops of their callers."""
+    return cast(Function, numba.njit(**_UNCOUNTED, inline="always")(function))
 
-    A call that passes a tuple of many arrays costs about 400 ns, for the reference counts of the arrays, so whatever
-    is called per candidate or per word and takes one must be merged.
-    """
-    return cast(
-        Function,
-        numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", inline="always")(function),
-    )
+
+def allocating_kernel(function: Function) -> Function:
+    """Like `kernel`, for functions that make arrays."""
+    return cast(Function, numba.njit(**_OPTIONS)(function))

@@ -9,6 +9,7 @@ import numpy as np
 from services.model.arrays import F32, I64, U64, Mask
 from services.model.config import ModelConfig
 from services.model.experts import POPULARITY
+from services.model.kernels.serving import REASONS
 from services.model.recommender import Query, Ranking
 from services.model.replica import Replica
 from services.model.users import UserTable
@@ -44,7 +45,7 @@ class Popular:
         depth = query.k + len(excluded)
         at = np.flatnonzero(~np.isin(hashes[:depth], excluded))[: query.k]
         expert = np.full(len(at), POPULARITY, np.uint8)
-        return Ranking(hashes[at], shares[at], expert, [_NONE] * len(at))
+        return Ranking(hashes[at], shares[at], expert, np.zeros((len(at), REASONS), np.uint64))
 
     def _order(self) -> tuple[U64, F32]:
         """(hashes, shares) of all items, most popular first. A count decays alike everywhere, so that the order does

@@ -13,7 +13,7 @@ from services.model.arrays import F32, F64, I64, U8, U32, U64
 from services.model.catalogue import Catalogue
 from services.model.config import ModelConfig
 from services.model.experts import CONTENT, MIXTURE
-from services.model.kernels.serving import REASONS, Asked, Lists, query_vectors, serve
+from services.model.kernels.serving import REASONS, Asked, Lists, excluded_rows, query_vectors, serve
 from services.model.kernels.view import Work
 from services.model.replica import Replica
 from services.model.topk import top_k
@@ -48,8 +48,8 @@ class Ranking:
     """float32[m] probability among the candidates; 0 for items that nobody has touched."""
     expert: U8
     """uint8[m] the expert that is most responsible for the item (experts.NAMES)."""
-    because: list[U64]
-    """For each item, the user's earlier items behind it, strongest first."""
+    because: U64
+    """uint64[m, REASONS] for each item, the user's earlier items behind it, strongest first; 0 = none."""
 
 
 class Recommender:
@@ -104,14 +104,13 @@ class Recommender:
     def _ranking(self, query: Query, out: Lists, i: int, allowed: Allowed) -> Ranking:
         n = int(out.size[i])
         hashes, scores, experts = out.items[i, :n], out.scores[i, :n], out.expert[i, :n]
-        named = out.because[i, :n]
-        because = [row[:size] for row, size in zip(named, (named != 0).sum(axis=1).tolist(), strict=True)]
+        because = out.because[i, :n]
         if n < query.k:
             more = self._untouched(query, hashes, allowed)
             hashes = np.concatenate([hashes, more])
             scores = np.concatenate([scores, np.zeros(len(more), np.float32)])
             experts = np.concatenate([experts, np.full(len(more), CONTENT, np.uint8)])
-            because += [_NONE] * len(more)
+            because = np.concatenate([because, np.zeros((len(more), REASONS), np.uint64)])
         return Ranking(hashes, scores, experts, because)
 
     def _untouched(self, query: Query, listed: U64, allowed: Allowed) -> U64:
@@ -131,14 +130,15 @@ class Recommender:
             blocked: I64 = table.index.find_many(_NONE if allowed is None else allowed)
         else:
             blocked = self._blocked(allowed)
-        parts = []
-        for query in queries:
-            own = [query.exclude]
-            if query.exclude_seen and query.user >= 0:
-                own.append(self.users.seen(query.user))
-            rows = np.concatenate([blocked, table.index.find_many(np.concatenate(own))])
-            parts.append(np.unique(rows[rows >= 0]))
-        return pointers([len(p) for p in parts]), np.concatenate(parts)
+        seen = self.users.arrays.seen
+        hidden = np.array([query.user if query.exclude_seen else -1 for query in queries], np.int64)
+        named_ptr = pointers([len(query.exclude) for query in queries])
+        named = np.concatenate([query.exclude for query in queries])
+        room = np.where(hidden >= 0, seen.length[hidden], 0) + np.diff(named_ptr) + len(blocked)
+        rows = np.empty(int(room.sum()), np.int64)
+        ptr = np.zeros(len(queries) + 1, np.int64)
+        excluded_rows(table.index.keys, table.index.slots, seen, hidden, named, named_ptr, blocked, rows, ptr)
+        return ptr, rows
 
     def _blocked(self, allowed: Callable[[U64], npt.NDArray[np.bool_]]) -> I64:
         """Positions of rows that may not be listed."""

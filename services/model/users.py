@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from services.model.arena import (
     lists_set,
     pointers,
     reserve,
+    valued_get,
+    valued_set,
 )
-from services.model.arrays import F32, U32, U64
+from services.model.arrays import F32, I64, U32, U64
 from services.model.config import ModelConfig
 from services.model.jit import kernel
 from services.model.names import key_words, words_key
@@ -35,6 +38,8 @@ VECTOR_SCALE = 0.01
 _SALT = 0x75736572
 _TIDY_LOADS = 4096
 """Loaded rows between two looks at the idle memory, for a process that only loads."""
+_BLOCKS = ("p", "at", "h", "ht", "c", "cn")
+"""The blocks of a row's wire form."""
 _SLACK = 1.25
 """Address space beyond the ceiling, for the users of one batch."""
 
@@ -45,7 +50,7 @@ class UserArrays(NamedTuple):
     vector: F32
     """float32[room, d]"""
     acc: F32
-    """float32[room]"""
+    """float32[room, 1]"""
     touch: U64
     """uint64[room] seed of the newest event: features partition << 48 | offset."""
     history: Lists
@@ -149,7 +154,7 @@ class UserTable:
         """Number of users up to which no partition can be past its ceiling."""
         self.arrays = UserArrays(
             reserve((room, config.dim), np.float32),
-            reserve((room,), np.float32),
+            reserve((room, 1), np.float32),
             reserve((room,), np.uint64),
             list_pool(room, config.history_kept, np.uint64, 1, np.uint32),
             list_pool(room, config.max_categories, np.uint32, 1),
@@ -171,76 +176,93 @@ class UserTable:
         Raises:
             ValueError: the id is too long.
         """
-        hash_ = _hash(user)
-        slot = self._index.find(hash_)
-        return slot if slot >= 0 else self._create(user, hash_)
+        slot = self.find(user)
+        return slot if slot >= 0 else int(self.slots([user])[0])
 
-    def _create(self, user: bytes, hash_: int) -> int:
-        if len(user) > MAX_KEY_BYTES:
-            raise ValueError(f"a user id is longer than {MAX_KEY_BYTES} bytes")
-        if self._free:
-            slot = self._free.pop()
-        else:
-            slot = self._top
-            self._top += 1
-        at, key = np.array([slot], np.int64), np.array([hash_], np.uint64)
-        self._index.insert(key, at)
-        self._hashes[slot] = hash_
-        words = key_words(user)
-        lists_set(self._names, at, np.array([0, len(words)], np.int64), words)
-        init_rows(self.arrays.vector, at, key, _SALT ^ (self.config.seed << 32), VECTOR_SCALE, 0.0)
-        self.arrays.acc[slot] = self.config.initial_accumulator
-        self.arrays.touch[slot] = 0
-        self.arrays.seen_total[slot] = 0
-        self._saved[slot] = 0
-        return slot
-
-    def load(self, user: bytes, blocks: dict[str, bytes]) -> int:
-        """Set a user's row from its wire form; the seen chunks come by `load_seen`.
+    def slots(self, users: Sequence[bytes]) -> I64:
+        """int64[n] slots of users, created in order where there are none.
 
         Raises:
-            ValueError: the row has another layout.
+            ValueError: an id is too long.
         """
-        slot = self.slot(user)
-        self._loads += 1
-        if self._loads % _TIDY_LOADS == 0:
-            self.tidy()
-        at = np.array([slot], np.int64)
-        arrays, d = self.arrays, self.config.dim
-        try:
-            vector = np.frombuffer(blocks["p"], np.float32, d + 1)
-            arrays.vector[slot] = vector[:d]
-            arrays.acc[slot] = vector[d]
-            arrays.touch[slot], arrays.seen_total[slot] = np.frombuffer(blocks["at"], np.uint64, 2)
-            items = np.frombuffer(blocks["h"], np.uint64)
-            times = np.frombuffer(blocks["ht"], np.uint32, len(items))
-            categories = np.frombuffer(blocks["c"], np.uint32)
-            counts = np.frombuffer(blocks["cn"], np.float32, len(categories))
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"a user row does not have the model's layout: {error}") from error
-        self._saved[slot] = arrays.seen_total[slot]
-        for pool, keys, values in ((arrays.history, items, times), (arrays.categories, categories, counts)):
-            kept = min(len(keys), int(pool.sizes[-1]))
-            lists_set(pool, at, np.array([0, kept], np.int64), keys[len(keys) - kept :])
-            first = pool.where[slot]
-            pool.values[first : first + kept, 0] = values[len(keys) - kept :]
-        return slot
+        hashes = np.fromiter(map(_hash, users), np.uint64, len(users))
+        found = self._index.find_many(hashes)
+        missing = np.flatnonzero(found < 0)
+        if len(missing):
+            first = missing[np.sort(np.unique(hashes[missing], return_index=True)[1])]
+            self._create([users[i] for i in first.tolist()], hashes[first])
+            found[missing] = self._index.find_many(hashes[missing])
+        return found
 
-    def dump(self, slot: int) -> dict[str, bytes]:
-        """A user's row without the seen chunks: p (vector, accumulator), at (newest event, items seen),
+    def _create(self, users: Sequence[bytes], hashes: U64) -> None:
+        if max(map(len, users)) > MAX_KEY_BYTES:
+            raise ValueError(f"a user id is longer than {MAX_KEY_BYTES} bytes")
+        again = min(len(self._free), len(users))
+        slots = np.array([self._free.pop() for _ in range(again)] + [0] * (len(users) - again), np.int64)
+        slots[again:] = np.arange(self._top, self._top + len(users) - again)
+        self._top += len(users) - again
+        self._index.insert(hashes, slots)
+        self._hashes[slots] = hashes
+        words = [key_words(user) for user in users]
+        lists_set(self._names, slots, pointers([len(one) for one in words]), np.concatenate(words))
+        arrays = self.arrays
+        init_rows(arrays.vector, slots, hashes, _SALT ^ (self.config.seed << 32), VECTOR_SCALE, 0.0)
+        arrays.acc[slots] = self.config.initial_accumulator
+        arrays.touch[slots] = 0
+        arrays.seen_total[slots] = 0
+        self._saved[slots] = 0
+
+    def load(self, users: Sequence[bytes], rows: Sequence[dict[str, bytes]]) -> I64:
+        """Set users' rows from their wire form (`dump`); the seen chunks come by `load_seen`.
+
+        Returns:
+            int64[n] slots.
+
+        Raises:
+            ValueError: a row has another layout; nothing of the rows was taken.
+        """
+        try:
+            columns = {name: [row[name] for row in rows] for name in _BLOCKS}
+        except KeyError as error:
+            raise ValueError(f"a user row does not have the model's layout: {error} is missing") from error
+        d = self.config.dim
+        sizes = {name: np.fromiter(map(len, column), np.int64, len(rows)) for name, column in columns.items()}
+        fits = (sizes["p"] == 4 * (d + 1)) & (sizes["at"] == 16) & (sizes["h"] % 8 == 0) & (sizes["c"] % 4 == 0)
+        if not (fits & (2 * sizes["ht"] == sizes["h"]) & (sizes["cn"] == sizes["c"])).all():
+            raise ValueError("a user row does not have the model's layout: a block has another size")
+        slots = self.slots(users)
+        joined = {name: b"".join(column) for name, column in columns.items()}
+        vectors = np.frombuffer(joined["p"], np.float32).reshape(-1, d + 1)
+        counts = np.frombuffer(joined["at"], np.uint64).reshape(-1, 2)
+        arrays = self.arrays
+        # Where a user comes twice, the last row stays: numpy assigns in order.
+        arrays.vector[slots], arrays.acc[slots, 0] = vectors[:, :d], vectors[:, d]
+        arrays.touch[slots], arrays.seen_total[slots] = counts[:, 0], counts[:, 1]
+        self._saved[slots] = counts[:, 1]
+        for pool, names in ((arrays.history, ("h", "ht")), (arrays.categories, ("c", "cn"))):
+            keys = np.frombuffer(joined[names[0]], pool.keys.dtype)
+            values = np.frombuffer(joined[names[1]], pool.values.dtype)
+            valued_set(pool, slots, pointers(sizes[names[0]] // keys.itemsize), keys, values)
+        self._loads += len(rows)
+        if self._loads >= _TIDY_LOADS:
+            self._loads = 0
+            self.tidy()
+        return slots
+
+    def dump(self, slots: I64) -> list[dict[str, bytes]]:
+        """Users' rows without the seen chunks: p (vector, accumulator), at (newest event, items seen),
         h and ht (history oldest first: uint64 hashes, uint32 seconds), c and cn (category counts)."""
         arrays = self.arrays
-        h, c = arrays.history, arrays.categories
-        h_at, c_at = int(h.where[slot]), int(c.where[slot])
-        h_end, c_end = h_at + int(h.length[slot]), c_at + int(c.length[slot])
-        return {
-            "p": arrays.vector[slot].tobytes() + arrays.acc[slot].tobytes(),
-            "at": arrays.touch[slot].tobytes() + int(arrays.seen_total[slot]).to_bytes(8, "little"),
-            "h": h.keys[h_at:h_end].tobytes(),
-            "ht": h.values[h_at:h_end].tobytes(),
-            "c": c.keys[c_at:c_end].tobytes(),
-            "cn": c.values[c_at:c_end].tobytes(),
-        }
+        columns = [
+            _cut(np.concatenate([arrays.vector[slots], arrays.acc[slots]], axis=1)),
+            _cut(np.stack([arrays.touch[slots], arrays.seen_total[slots].astype(np.uint64)], axis=1)),
+        ]
+        for pool in (arrays.history, arrays.categories):
+            ptr = pointers(pool.length[slots])
+            keys, values = np.empty(int(ptr[-1]), pool.keys.dtype), np.empty(int(ptr[-1]), pool.values.dtype)
+            valued_get(pool, slots, ptr, keys, values)
+            columns += [_cut(keys, ptr), _cut(values, ptr)]
+        return [dict(zip(_BLOCKS, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def load_seen(self, user: bytes, chunk: int, hashes: bytes) -> None:
         """Take in one seen chunk. The row and its chunks may come in any order."""
@@ -356,6 +378,14 @@ class UserTable:
         pools = sum(list_bytes(pool) for pool in (self._names, a.history, a.categories, a.seen))
         fixed = a.vector.shape[1] * 4 + 4 + 8 + 4 + 4 + 8
         return int(self._index.nbytes + pools + len(self) * fixed)
+
+
+def _cut(values: np.ndarray[Any, Any], ptr: I64 | None = None) -> list[bytes]:
+    """The bytes of each row of a matrix, or of each values[ptr[i]:ptr[i + 1]]."""
+    raw = values.tobytes()
+    ends = (pointers([values.shape[1]] * len(values)) if ptr is None else ptr) * values.itemsize
+    bounds = ends.tolist()
+    return [raw[start:end] for start, end in pairwise(bounds)]
 
 
 def _hash(user: bytes) -> int:

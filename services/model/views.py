@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from services.model.arena import reserve
 from services.model.config import ModelConfig
+from services.model.experts.content import rarities
 from services.model.kernels.view import Setup, View, Work, work
 from services.model.layout import BUCKETS, system_hash, system_key
 from services.model.replica import Replica
@@ -18,6 +20,9 @@ def view(replica: Replica) -> View:
     if near is None or content is None:
         raise TypeError("the blocks near and content are not lists")
     fn, pi, w, gates = features.stores["fn"], system.stores["pi"], system.stores["w"], system.stores["gates"]
+    rarity = reserve((len(fn.data),), np.float32)
+    for start, end in replica.features.segments():
+        rarities(features.index.keys, features.index.slots, fn.data, start, end, rarity)
     rows = system.index.find_many(np.array([system_hash(i) for i in range(1 + BUCKETS)], np.uint64))
     return View(
         items.keys,
@@ -38,6 +43,7 @@ def view(replica: Replica) -> View:
         features.index.keys,
         features.index.slots,
         fn.data,
+        rarity,
         system.stores["totals"].data,
         pi.data,
         w.data,

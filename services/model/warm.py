@@ -44,7 +44,7 @@ def compile_kernels(config: ModelConfig) -> None:
     replica.take(0, list(restored.rows()), None)
     for user in learner.users.users():
         slot = learner.users.slot(user)
-        users.load(user, learner.users.dump(slot))
+        users.load([user], learner.users.dump(np.array([slot])))
         for chunk, hashes in learner.users.seen_changes(slot):
             users.load_seen(user, chunk, hashes)
     recommender = Recommender(small, replica, users)

@@ -183,9 +183,8 @@ class BatchLearner:
         dropped, self._dropped = self._dropped, {}
         for key, partition in dropped.items():
             yield partition, key, None
-        for slot, preferences in changed.items():
+        for slot, row in zip(changed, self.users.rows(changed), strict=True):
             user = self.users.table.name(slot)
-            row = self.users.row(slot, preferences)
             yield row["p"], user, row
             for chunk, hashes in self.users.table.seen_changes(slot):
                 yield row["p"], seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}

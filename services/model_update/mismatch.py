@@ -36,6 +36,6 @@ def check_layout(config: ModelConfig, record: dict[str, Any]) -> None:
         raise ModelMismatchError(f"item-state was written with other model settings: {values}. {_ADVICE}")
 
 
-def unreadable(topic: str, key: bytes, error: ValueError) -> ModelMismatchError:
+def unreadable(topic: str, which: str, error: ValueError) -> ModelMismatchError:
     """The error to raise when the model refuses a row of our own topics."""
-    return ModelMismatchError(f"{topic}: the row {key!r} was written with other model settings ({error}). {_ADVICE}")
+    return ModelMismatchError(f"{topic}: {which} was written with other model settings ({error}). {_ADVICE}")

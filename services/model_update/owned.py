@@ -73,7 +73,7 @@ class OwnedPartition:
             try:
                 self.owner.load(row_change(name, row))
             except ValueError as error:
-                raise unreadable("item-state", name.encode(), error) from error
+                raise unreadable("item-state", f"the row {name!r}", error) from error
 
     def _load_clock(self, clock: Clock) -> None:
         check_layout(self.config, clock["model"])

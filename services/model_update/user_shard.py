@@ -80,11 +80,10 @@ class UserShard:
             ModelMismatchError: the rows have another layout.
         """
         if slice_.topic == USER_ROWS:
-            for _, _, key, value in slice_rows(slice_):
-                try:
-                    self._users.load(_known(key), value)
-                except ValueError as error:
-                    raise unreadable(USER_ROWS, _known(key), error) from error
+            try:
+                self._users.load((_known(key), value) for _, _, key, value in slice_rows(slice_))
+            except ValueError as error:
+                raise unreadable(USER_ROWS, f"a row from offset {slice_.start} on", error) from error
             return
         for _, _, key, value in slice_rows(slice_):
             sweep = self._sweeps.feed(slice_.partition, _known(key), value)

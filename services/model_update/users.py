@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,42 +34,46 @@ class UserRows:
         """Number of users."""
         return len(self.table)
 
-    def load(self, key: bytes, record: UserRow | SeenChunk | None) -> None:
-        """Take in one user-state record; None deletes, the last record of a key wins.
+    def load(self, records: Iterable[tuple[bytes, UserRow | SeenChunk | None]]) -> None:
+        """Take in (key, record) of user-state in order; None deletes, the last record of a key wins.
 
         Raises:
             ValueError: a row of another model's layout.
         """
-        user, chunk = split_key(key)
-        if record is None:
-            if chunk is None:
-                self.drop(user)
-        elif chunk is not None:
-            self.table.load_seen(user, chunk, record["s"])  # type: ignore[typeddict-item]  # the key says it is a chunk
-            self._reserve(self.table.find(user))
-        else:
-            row: UserRow = record  # type: ignore[assignment]  # the key says it is a row
-            slot = self.table.load(user, row["b"])
-            self._reserve(slot)
-            self._meta[slot] = (row["p"], row["o"], row["e"], row["n"], row["t"], row["ts"])
+        rows: dict[bytes, UserRow] = {}
+        for key, record in records:
+            user, chunk = split_key(key)
+            if record is None:
+                if chunk is None:
+                    rows.pop(user, None)
+                    self.drop(user)
+            elif chunk is not None:
+                self.table.load_seen(user, chunk, record["s"])  # type: ignore[typeddict-item]  # the key says it is a chunk
+                self._reserve(self.table.find(user))
+            else:
+                rows[user] = record  # type: ignore[assignment]  # the key says it is a row
+        if not rows:
+            return
+        slots = self.table.load(list(rows), [row["b"] for row in rows.values()])
+        self._reserve(int(slots.max()))
+        self._meta[slots] = [
+            (row["p"], row["o"], row["e"], row["n"], row["t"], row["ts"]) for row in rows.values()
+        ]  # fmt: skip
+        for slot, row in zip(slots.tolist(), rows.values(), strict=True):
             self._ids[slot] = row["id"]
 
     def slots(self, users: list[str], partition: int) -> I32:
         """int32[n] slots of users of one partition, created where there are none."""
-        known: dict[str, int] = {}
-        for user in users:
-            if user not in known:
-                known[user] = self._own(user.encode(), partition)
-        return np.fromiter(map(known.__getitem__, users), np.int32, len(users))
-
-    def _own(self, user: bytes, partition: int) -> int:
-        slot = self.table.slot(user)
-        self._reserve(slot)
-        if self._meta["partition"][slot] != partition:
-            # A slot that another user has left, or a new one.
-            self._meta[slot] = (partition, 0, 0, 0, 0, 0)
+        distinct = list(dict.fromkeys(users))
+        slots = self.table.slots([user.encode() for user in distinct])
+        self._reserve(int(slots.max(initial=0)))
+        # Slots that other users have left, or new ones.
+        new = slots[self._meta["partition"][slots] != partition]
+        self._meta[new] = (partition, 0, 0, 0, 0, 0)
+        for slot in new.tolist():
             self._ids[slot] = ""
-        return slot
+        known = dict(zip(distinct, slots.tolist(), strict=True))
+        return np.fromiter(map(known.__getitem__, users), np.int32, len(users))
 
     def includes(self, slots: I32, offsets: Any) -> Any:
         """bool[n]: whether the users' rows include the events at these offsets already."""
@@ -93,22 +97,27 @@ class UserRows:
         for slot, record in zip(slots.tolist(), newest, strict=True):
             self._ids[slot] = record["id"]
 
-    def row(self, slot: int, preferences: bytes) -> UserRow:
-        """The row of a user as it travels, with the preferences that came with the newest event."""
-        partition, next_offset, epoch, n, t, ts = self._meta[slot].item()
-        return {
-            "v": user_state.VERSION,
-            "p": partition,
-            "o": next_offset,
-            "e": epoch,
-            "n": n,
-            "id": self._ids[slot],
-            "t": t,
-            "ts": ts,
-            "b": self.table.dump(slot),
-            "pref": preferences,
-            "seen": self.table.seen_count(slot),
-        }
+    def rows(self, preferences: Mapping[int, bytes]) -> Iterator[UserRow]:
+        """Rows as they travel, of users by slot, with the preferences that came with the newest event."""
+        slots = np.fromiter(preferences, np.int64, len(preferences))
+        seen = self.table.arrays.seen.length[slots].tolist()
+        for slot, meta, blocks, count in zip(
+            slots.tolist(), self._meta[slots].tolist(), self.table.dump(slots), seen, strict=True
+        ):
+            partition, next_offset, epoch, n, t, ts = meta
+            yield {
+                "v": user_state.VERSION,
+                "p": partition,
+                "o": next_offset,
+                "e": epoch,
+                "n": n,
+                "id": self._ids[slot],
+                "t": t,
+                "ts": ts,
+                "b": blocks,
+                "pref": preferences[slot],
+                "seen": count,
+            }
 
     def drop(self, user: bytes) -> list[bytes]:
         """Forget a user; returns the keys of the seen chunks that the topic holds."""
@@ -151,9 +160,10 @@ class UserRows:
 
         Preferences are left out: they come with a user's next event, and no row is written without one.
         """
-        for slot in self.of_partition(partition):
+        slots = self.of_partition(partition)
+        for slot, row in zip(slots, self.rows(dict.fromkeys(slots, b"")), strict=True):
             user = self.table.name(slot)
-            yield user, self.row(slot, b"")
+            yield user, row
             for chunk, hashes in self.table.seen_chunks(slot):
                 yield seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from services.contracts.edge import Item
+from services.contracts.edge import Item, binary
 from services.contracts.inner.item_state import CLOCK_KEY, ItemRow
 from services.contracts.inner.sweeps import Sweep, SweepReader
 from services.contracts.inner.user_state import SeenChunk, UserRow
@@ -93,7 +93,7 @@ class Engine:
         self._catalogue.put(item_hash(item_id), item_id, content, available=item["available"])
         self._catalogue.restricted = True
 
-    def rank(self, queries: list[Query], *, by_popularity: bool = False) -> list[tuple[list[Ranked], str | None]]:
+    def rank(self, queries: list[Query], *, by_popularity: bool = False) -> list[tuple[Ranked, str | None]]:
         """Rank for every query: (items best first, why the full model was not used).
 
         Args:
@@ -102,7 +102,7 @@ class Engine:
         """
         ranker: Recommender | Popular = self._popular if by_popularity else self._recommender
         rankings = ranker.recommend(queries, self._catalogue.allowed)
-        ids = self._ids(rankings)
+        ids = self._strings(rankings)
         return [
             (_ranked(one, ids), _fallback(query, one, by_popularity=by_popularity))
             for query, one in zip(queries, rankings, strict=True)
@@ -125,20 +125,26 @@ class Engine:
         """Let the frozen shadow begin anew from the item rows as they are now."""
         self._frozen = Recommender(self._replica.config, frozen_copy(self._replica), self.rows.table)
 
-    def learned(self, user: bytes) -> tuple[int, Learned | None]:
-        """(slot of the user's row or -1, what it has learned from); no rows are known before the model is."""
-        return self.rows.learned(user) if self.ready else (-1, None)
+    def learned(self, users: Sequence[bytes]) -> list[tuple[int, Learned | None]]:
+        """For each user (slot of the row or -1, what it has learned from); no rows are known before the model is."""
+        if not self.ready:
+            return [(-1, None)] * len(users)
+        self.rows.settle(users)
+        return [self.rows.learned(user) for user in users]
 
-    def _ids(self, rankings: list[Ranking]) -> dict[int, str]:
-        """{hash: item id} of every item that the rankings name. Lists of one moment share most of their items."""
-        named = [hashes for one in rankings for hashes in (one.items, *one.because) if len(hashes)]
-        if not named:
-            return {}
-        hashes = np.unique(np.concatenate(named))
-        ids = dict(zip(hashes.tolist(), self._replica.item_ids(hashes), strict=True))
-        for one in [one for one, name in ids.items() if not name]:
-            ids[one] = self._catalogue.item_id(one)
-        return ids
+    def _strings(self, rankings: list[Ranking]) -> dict[int, bytes]:
+        """{hash: Avro string of the item id} of all items that the rankings name and somebody knows.
+
+        Lists of one moment share most of their items.
+        """
+        hashes = np.unique(np.concatenate([part for one in rankings for part in (one.items, one.because.ravel())]))
+        hashes = hashes[hashes != 0]
+        strings: dict[int, bytes] = {}
+        for one, name in zip(hashes.tolist(), self._replica.item_ids(hashes), strict=True):
+            known = name or self._catalogue.item_id(one)
+            if known:
+                strings[one] = binary.string(known)
+        return strings
 
     def _configure(self, record: dict[str, Any]) -> None:
         if record == self._record:
@@ -156,13 +162,19 @@ class Engine:
         self._early_items = {}
 
 
-def _ranked(ranking: Ranking, ids: dict[int, str]) -> list[Ranked]:
-    return [
-        Ranked(ids[item], score, NAMES[expert], [name for one in earlier.tolist() if (name := ids[one])])
-        for item, score, expert, earlier in zip(
-            ranking.items.tolist(), ranking.scores.tolist(), ranking.expert.tolist(), ranking.because, strict=True
-        )
-    ]
+_SIGNALS = [binary.string(name) for name in NAMES]
+
+
+def _ranked(ranking: Ranking, strings: dict[int, bytes]) -> Ranked:
+    return Ranked(
+        [strings[item] for item in ranking.items.tolist()],
+        ranking.scores.tolist(),
+        [_SIGNALS[expert] for expert in ranking.expert.tolist()],
+        [
+            binary.array([name for one in earlier if (name := strings.get(one)) is not None])
+            for earlier in ranking.because.tolist()
+        ],
+    )
 
 
 def _fallback(query: Query, ranking: Ranking, *, by_popularity: bool) -> str | None:

@@ -43,7 +43,7 @@ class Judge:
         for user, row in rows:
             if not self._sampled(user, row["o"]):
                 continue
-            slot, _ = engine.learned(user)
+            slot, _ = engine.rows.learned(user)
             target = self._target(engine, slot, row) if slot >= 0 else 0
             if target:
                 nothing = np.zeros(0, np.uint64)

@@ -219,7 +219,7 @@ class Publisher:
         if not jobs:
             return
         explored = self._explorer.pool if self._explorer.share > 0 else 0
-        known = [self._engine.learned(job.user) for job in jobs]
+        known = self._engine.learned([job.user for job in jobs])
         queries = [
             Query(
                 user=slot,
@@ -231,22 +231,18 @@ class Publisher:
             )
             for job, (slot, _) in zip(jobs, known, strict=True)
         ]
+        header, sizes, ages = self._codecs.lists.header(), list[int](), list[float]()
         rankings = self._engine.rank(queries, by_popularity=self._judge.below_popularity)
         for job, (_, learned), (ranked, fallback) in zip(jobs, known, rankings, strict=True):
-            record = recommendation_list(
-                job.user.decode(),
-                job.occasion,
-                learned,
-                ranked,
-                self._explorer.draw(job.occasion.list_id, len(ranked), job.size),
-                self._arms.of(job.user),
-                fallback,
-                self._now_ms,
-            )
-            out.send(LISTS, job.user, self._codecs.lists.encode(record), job.partition)
-            out.observe("list_items", len(record["items"]))
+            positions = self._explorer.draw(job.occasion.list_id, len(ranked.items), job.size)
+            arm = self._arms.of(job.user)
+            value = recommendation_list(job.user, job.occasion, learned, ranked, positions, arm, fallback, self._now_ms)
+            out.send(LISTS, job.user, header + value, job.partition)
+            sizes.append(len(positions[0]))
             if learned is not None:
-                out.observe("publish_age_seconds", (self._now_ms - learned.append_time_ms) / 1000)
+                ages.append((self._now_ms - learned.append_time_ms) / 1000)
+        out.observe("list_items", sizes)
+        out.observe("publish_age_seconds", ages)
         served = [(job.user, job.partition) for job in jobs]
         self._policy.published((user for user, _ in served), self._now_ms)
         self._refresher.published(served, self._now_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,28 +58,33 @@ class UserRows:
         elif received.row is None or received.row["o"] <= record["o"]:  # type: ignore[typeddict-item]  # and a row
             received.row = record  # type: ignore[assignment]  # the key says it is a row
 
-    def settle(self, user: bytes) -> None:
-        """Bring what was received of a user into the table."""
-        received = self.received.pop(user, None)
-        if received is None:
-            return
-        row = received.row
-        if row is not None and self._offset(self.table.find(user)) <= row["o"]:
-            slot = self.table.load(user, row["b"])
-            self._reserve(slot)
-            self._meta[slot] = (row["e"], row["p"], row["o"], row["t"], row["ts"])
-            self._event_ids[slot] = row["id"]
-        for chunk, hashes in received.chunks.items():
+    def settle(self, users: Iterable[bytes]) -> None:
+        """Bring what was received of users into the table, all at once."""
+        rows: dict[bytes, UserRow] = {}
+        chunks: list[tuple[bytes, int, bytes]] = []
+        for user in users:
+            received = self.received.pop(user, None)
+            if received is None:
+                continue
+            if received.row is not None and self._offset(self.table.find(user)) <= received.row["o"]:
+                rows[user] = received.row
+            chunks += [(user, chunk, hashes) for chunk, hashes in received.chunks.items()]
+        if rows:
+            slots = self.table.load(list(rows), [row["b"] for row in rows.values()])
+            self._reserve(int(slots.max()))
+            self._meta[slots] = [(row["e"], row["p"], row["o"], row["t"], row["ts"]) for row in rows.values()]
+            for slot, row in zip(slots.tolist(), rows.values(), strict=True):
+                self._event_ids[slot] = row["id"]
+        for user, chunk, hashes in chunks:
             self.table.load_seen(user, chunk, hashes)
 
     def settle_all(self) -> None:
         """Bring everything that was received into the table: after a restore, whose rows nobody asks for soon."""
-        for user in list(self.received):
-            self.settle(user)
+        self.settle(list(self.received))
 
     def learned(self, user: bytes) -> tuple[int, Learned | None]:
         """(slot, what the user's row has learned from); (-1, None) for a user without a row."""
-        self.settle(user)
+        self.settle((user,))
         slot = self.table.find(user)
         if self._offset(slot) == 0:
             return -1, None

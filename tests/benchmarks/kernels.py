@@ -232,7 +232,10 @@ def main() -> None:
         "resident memory per item row, 20 neighbours a list", f"{used:.0f} bytes", f"{raw:.0f} raw", f"{used / raw:.2f}"
     )
     users = loop.learner.users
-    total = sum(sum(map(len, users.dump(s).values())) + 8 * users.seen_count(s) for s in map(users.find, users.users()))
+    total = sum(
+        sum(map(len, users.dump(np.array([s]))[0].values())) + 8 * users.seen_count(s)
+        for s in map(users.find, users.users())
+    )
     line(
         "memory per user",
         f"{users.nbytes() / len(users):.0f} bytes",

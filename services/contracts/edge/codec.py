@@ -63,6 +63,14 @@ class EdgeCodec(Generic[R]):
             for mark, schema in schemas.writers(self.record).items()
         }
 
+    def header(self) -> bytes:
+        """What stands in front of the Avro bytes of every record that is written.
+
+        Raises:
+            RegistryError: the registry does not answer or refuses the schema.
+        """
+        return self._header or self._registered_header()
+
     def encode(self, record: R) -> bytes:
         """Encode one record; fields with a default may be missing.
 
@@ -71,7 +79,7 @@ class EdgeCodec(Generic[R]):
             RegistryError: the registry does not answer or refuses the schema.
         """
         out = BytesIO()
-        out.write(self._header or self._registered_header())
+        out.write(self.header())
         try:
             self._rule(cast("dict[str, Any]", record))
             schemaless_writer(out, self._current, cast("dict[str, Any]", record))

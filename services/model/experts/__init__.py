@@ -34,5 +34,5 @@ FEATURES: tuple[str, ...] = (
 ) = range(5, 26)  # fmt: skip
 
 FLOOR = 1e-4
-"""A probability p enters the log-linear score as log(p + FLOOR)."""
-LOG_FLOOR = -9.210340371976182
+"""A probability p enters the log-linear score as log(p + FLOOR). The experts fill in p + FLOOR in the columns up to
+F_REVERSE; the logarithm is taken of all of them at once (ranking.score)."""

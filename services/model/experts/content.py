@@ -16,6 +16,7 @@ from services.model.arrays import F32, I32, U64
 from services.model.experts import F_CATEGORIES, F_TITLE, F_YEAR
 from services.model.jit import inline, kernel
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
+from services.model.kernels.vectors import log_one
 from services.model.kernels.view import View, Work
 
 CATEGORY, YEAR, WORD = 1, 3, 5
@@ -32,14 +33,20 @@ def feature_row(keys: U64, slots: I32, feature: np.uint32) -> Any:
     return index_find(keys, slots, np.uint64(_TAG) | np.uint64(feature))
 
 
+@kernel
+def rarities(keys: U64, slots: I32, counts: F32, start: int, end: int, out: F32) -> None:
+    """View.feature_rarity of the rows [start, end), from counts float32[rows, 2]; what is everywhere keeps 0.01."""
+    base = feature_row(keys, slots, np.uint32(0))
+    items = counts[base, 1] if base >= 0 else np.float32(0.0)
+    for row in range(start, end):
+        out[row] = max(log_one((items + np.float32(1.0)) / (counts[row, 1] + np.float32(1.0))), np.float32(0.01))
+
+
 @inline
-def rarity(keys: U64, slots: I32, counts: F32, feature: np.uint32, items: float) -> Any:
-    """Inverse document frequency: log((n + 1) / (n of the feature + 1))."""
+def rarity(keys: U64, slots: I32, known: F32, feature: np.uint32, unknown: Any) -> Any:
+    """Inverse document frequency of a feature; `unknown` when it has no row."""
     row = feature_row(keys, slots, feature)
-    having = np.float32(0.0)
-    if row >= 0:
-        having = counts[row, 1]
-    return max(np.log(np.float32(items + 1.0) / (having + np.float32(1.0))), np.float32(0.01))
+    return known[row] if row >= 0 else unknown
 
 
 @kernel
@@ -48,8 +55,8 @@ def prepare(v: View, user: int, w: Work, found: int) -> None:
     spot_clear(w.words)
     words, decayed = 0, np.float32(1.0)
     years, year_sum = 0, 0.0
-    items = w.facts[11]
-    keys, slots, counts, content = v.feature_keys, v.feature_slots, v.feature_n, v.content.keys
+    keys, slots, known, content = v.feature_keys, v.feature_slots, v.feature_rarity, v.content.keys
+    unknown = max(log_one(np.float32(w.facts[11] + 1.0)), np.float32(0.01))
     for k in range(min(found, TITLES)):
         h = w.rows[k]
         if h >= 0:
@@ -58,7 +65,7 @@ def prepare(v: View, user: int, w: Work, found: int) -> None:
             square = np.float32(1e-6)
             for i in range(at, end):
                 if content[i] >> np.uint32(28) == np.uint32(WORD):
-                    idf = rarity(keys, slots, counts, content[i], items)
+                    idf = rarity(keys, slots, known, content[i], unknown)
                     square += idf * idf
             norm = np.float32(1.0) / np.sqrt(square)
             for i in range(at, end):
@@ -72,7 +79,7 @@ def prepare(v: View, user: int, w: Work, found: int) -> None:
                     if place == words:
                         words += 1
                         w.word_weight[place] = np.float32(0.0)
-                    w.word_weight[place] += decayed * rarity(keys, slots, counts, feature, items) * norm
+                    w.word_weight[place] += decayed * rarity(keys, slots, known, feature, unknown) * norm
         decayed *= np.float32(0.8)
     w.facts[8] = year_sum / max(years, 1)
     w.facts[9] = years
@@ -87,7 +94,8 @@ def evidence(v: View, categories: Lists, user: int, w: Work, start: int, end: in
     """Columns of the candidates [start, end)."""
     keys, slots, counts, content = v.feature_keys, v.feature_slots, v.feature_n, v.content.keys
     features, cand, weight = w.features, w.cand, w.word_weight
-    everybody, own_total, items = np.float32(w.facts[13]), np.float32(w.facts[10]), w.facts[11]
+    everybody, own_total, known = np.float32(w.facts[13]), np.float32(w.facts[10]), v.feature_rarity
+    unknown = max(log_one(np.float32(w.facts[11] + 1.0)), np.float32(0.01))
     words, years, mean_year = w.facts[12] > 0.0, w.facts[9] > 0.0, w.facts[8]
     liked, liked_n, first, liking = categories.keys, 0, 0, categories.values
     if user >= 0:
@@ -107,7 +115,7 @@ def evidence(v: View, categories: Lists, user: int, w: Work, start: int, end: in
                     if liked[j] == feature:
                         own = liking[j, 0]
                         break
-                affinity += np.log(
+                affinity += log_one(
                     (own + np.float32(3.0) * count / (everybody + one) + np.float32(0.001))
                     / (own_total + np.float32(3.001))
                     * (everybody + one)
@@ -115,7 +123,7 @@ def evidence(v: View, categories: Lists, user: int, w: Work, start: int, end: in
                 )
                 n += 1
             elif kind == np.uint32(WORD) and words:
-                idf = rarity(keys, slots, counts, feature, items)
+                idf = rarity(keys, slots, known, feature, unknown)
                 square += idf * idf
                 place = spot_find(w.words, np.uint64(feature) + np.uint64(1))
                 if place >= 0:
@@ -123,7 +131,7 @@ def evidence(v: View, categories: Lists, user: int, w: Work, start: int, end: in
             elif kind == np.uint32(YEAR):
                 year = np.float64(feature & np.uint32(_LOW))
         features[c, F_CATEGORIES] = affinity / np.float32(max(n, 1))
-        features[c, F_TITLE] = np.log(one + np.float32(5.0) * similar / np.sqrt(square))
+        features[c, F_TITLE] = log_one(one + np.float32(5.0) * similar / np.sqrt(square))
         features[c, F_YEAR] = np.float32(0.0)
         if year > 0.0 and years:
             features[c, F_YEAR] = np.float32(-min(abs(year - mean_year) * 0.1, 5.0))

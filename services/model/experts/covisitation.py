@@ -10,7 +10,6 @@ from services.model.experts import (
     F_COVISITATION,
     F_RECENT_COVISITATION,
     FLOOR,
-    LOG_FLOOR,
     MIX_COVISITATION,
     MIX_RECENT,
 )
@@ -20,7 +19,6 @@ from services.model.kernels.candidates import add, strongest
 from services.model.kernels.view import View, Work
 
 LAST_FLOOR = 1e-3
-LOG_LAST_FLOOR = -6.907755278982137
 
 
 @kernel
@@ -47,14 +45,13 @@ def evidence(v: View, w: Work, start: int, end: int) -> None:
     for i in range(start, end):
         place = where[i]
         if place < 0:
-            features[i, F_COVISITATION] = features[i, F_RECENT_COVISITATION] = np.float32(LOG_FLOOR)
-            features[i, F_COSINE] = np.float32(LOG_FLOOR)
-            features[i, F_COSINE_LAST] = np.float32(LOG_LAST_FLOOR)
+            features[i, F_COVISITATION] = features[i, F_RECENT_COVISITATION] = features[i, F_COSINE] = floor
+            features[i, F_COSINE_LAST] = np.float32(LAST_FLOOR)
             shares[i, MIX_COVISITATION] = shares[i, MIX_RECENT] = np.float32(0.0)
             continue
         root = np.float32(1.0) / np.sqrt(sums[cand[i], 1] + np.float32(SMOOTHING))
         shares[i, MIX_COVISITATION], shares[i, MIX_RECENT] = near[place, 0], near[place, 6]
-        features[i, F_COVISITATION] = np.log(near[place, 0] + floor)
-        features[i, F_RECENT_COVISITATION] = np.log(near[place, 6] + floor)
-        features[i, F_COSINE] = np.log(near[place, 1] * root + floor)
-        features[i, F_COSINE_LAST] = np.log(near[place, 2] * root + np.float32(LAST_FLOOR))
+        features[i, F_COVISITATION] = near[place, 0] + floor
+        features[i, F_RECENT_COVISITATION] = near[place, 6] + floor
+        features[i, F_COSINE] = near[place, 1] * root + floor
+        features[i, F_COSINE_LAST] = near[place, 2] * root + np.float32(LAST_FLOOR)

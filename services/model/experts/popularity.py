@@ -7,6 +7,7 @@ import numpy as np
 from services.model.experts import FLOOR
 from services.model.jit import kernel
 from services.model.kernels.candidates import EXCLUDED, add
+from services.model.kernels.vectors import LANES, exp_one
 from services.model.kernels.view import View, Work
 
 
@@ -38,15 +39,20 @@ def offer(v: View, w: Work, top: int, n: int) -> int:
 
 @kernel
 def evidence(v: View, w: Work, start: int, end: int) -> None:
-    """Columns of the candidates [start, end)."""
-    m, pop, rate, facts, cand = len(v.rate), v.pop, v.rate, w.facts, w.cand
+    """Columns of the candidates [start, end); the columns of others up to LANES are scratch."""
+    m, pop, facts, cand = len(v.rate), v.pop, w.facts, w.cand
     features, shares = w.features, w.shares
+    rate, inverse = w.lane[0], w.lane[1]
+    for j in range(m):
+        rate[j] = np.float32(-np.log(2.0) * v.rate[j])
+        inverse[j] = np.float32(1.0 / facts[3 + j]) if facts[3 + j] > 0.0 else np.float32(0.0)
     for i in range(start, end):
         row = cand[i]
-        age = max(facts[2] - np.float64(pop[row, m]), -1.0)
+        # An event may be a little newer than the asking one; nothing grows for that.
+        age = np.float32(max(facts[2] - np.float64(pop[row, m]), 0.0))
+        for j in range(LANES):
+            features[i, j] = exp_one(rate[j] * age)
         for j in range(m):
-            p = np.float32(0.0)
-            if facts[3 + j] > 0.0:
-                p = np.float32(np.float64(pop[row, j]) * np.exp2(-age * rate[j]) / facts[3 + j])
+            p = pop[row, j] * features[i, j] * inverse[j]
             shares[i, j] = p
-            features[i, j] = np.log(p + np.float32(FLOOR))
+            features[i, j] = p + np.float32(FLOOR)

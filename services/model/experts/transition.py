@@ -12,7 +12,6 @@ from services.model.experts import (
     F_TRANSITION2,
     F_TRANSITION3,
     FLOOR,
-    LOG_FLOOR,
     MIX_NEXT,
     MIX_TRANSITION,
 )
@@ -36,18 +35,18 @@ def offer(v: View, w: Work, touched: int, top: int, n: int) -> int:
 def evidence(v: View, w: Work, start: int, end: int) -> None:
     """Columns of the candidates [start, end); w.place says where they stand in the neighbour sums, -1 = nowhere."""
     features, shares, sums, near, cand, where = w.features, w.shares, v.sums, w.near_sum, w.cand, w.place
-    floor, low = np.float32(FLOOR), np.float32(LOG_FLOOR)
+    floor = np.float32(FLOOR)
     for i in range(start, end):
         place = where[i]
         if place < 0:
-            features[i, F_TRANSITION] = features[i, F_TRANSITION2] = features[i, F_TRANSITION3] = low
-            features[i, F_NEXT] = features[i, F_RECENT_TRANSITION] = features[i, F_REVERSE] = low
+            features[i, F_TRANSITION] = features[i, F_TRANSITION2] = features[i, F_TRANSITION3] = floor
+            features[i, F_NEXT] = features[i, F_RECENT_TRANSITION] = features[i, F_REVERSE] = floor
             shares[i, MIX_TRANSITION] = shares[i, MIX_NEXT] = np.float32(0.0)
             continue
         shares[i, MIX_TRANSITION], shares[i, MIX_NEXT] = near[place, 3], near[place, 8]
-        features[i, F_TRANSITION] = np.log(near[place, 3] + floor)
-        features[i, F_TRANSITION2] = np.log(near[place, 4] + floor)
-        features[i, F_TRANSITION3] = np.log(near[place, 5] + floor)
-        features[i, F_NEXT] = np.log(near[place, 8] + floor)
-        features[i, F_RECENT_TRANSITION] = np.log(near[place, 7] + floor)
-        features[i, F_REVERSE] = np.log(near[place, 9] / max(sums[cand[i], 2], np.float32(1e-9)) + floor)
+        features[i, F_TRANSITION] = near[place, 3] + floor
+        features[i, F_TRANSITION2] = near[place, 4] + floor
+        features[i, F_TRANSITION3] = near[place, 5] + floor
+        features[i, F_NEXT] = near[place, 8] + floor
+        features[i, F_RECENT_TRANSITION] = near[place, 7] + floor
+        features[i, F_REVERSE] = near[place, 9] / max(sums[cand[i], 2], np.float32(1e-9)) + floor

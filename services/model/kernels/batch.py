@@ -11,7 +11,7 @@ from services.model.arrays import F32, F64, I32, I64, U32, U64
 from services.model.experts import neighbours
 from services.model.experts.neighbours import PairLog
 from services.model.fold import decayed_add
-from services.model.jit import kernel
+from services.model.jit import allocating_kernel, kernel
 from services.model.kernels import ranking
 from services.model.kernels.factors import Logs, Step, draw, factor_step, logits, normaliser
 from services.model.kernels.probe import Probe, probe
@@ -162,10 +162,7 @@ def learn_batch(  # noqa: PLR0913, PLR0917  (arrays of several owners, which sha
 ) -> int:
     """Learn a batch; returns how many events were learned from."""
     learned = 0
-    acc = users.acc.reshape((len(users.acc), 1))
-    categories = np.zeros(64, np.uint32)
-    m = len(v.rate)
-    one = np.zeros(m + 1, np.float32)
+    categories, one, m = w.categories, w.one, len(v.rate)
     for i in range(len(e.row)):
         user, row, weight, second = e.user[i], e.row[i], e.weight[i], e.second[i]
         users.touch[user] = e.seed[i]
@@ -188,7 +185,7 @@ def learn_batch(  # noqa: PLR0913, PLR0917  (arrays of several owners, which sha
                     w.facts[0] = normaliser(w, drawn, top, np.float64(bound))
                     _learn_weights(v, logs, counts, users, setup, limits, user, row, bucket, second, found, w)
             used = min(found, setup.history)
-            factor_step(v, logs, users.vector, acc, user, row, np.float64(weight), drawn, top, used, gap, step, w)
+            factor_step(v, logs, users.vector, users.acc, user, row, np.float64(weight), drawn, top, used, gap, step, w)
             learned += 1
         if weight > np.float32(0.0) and row >= 0:
             count_event(counts.pop, row, second, np.float64(weight), v.rate)
@@ -200,7 +197,7 @@ def learn_batch(  # noqa: PLR0913, PLR0917  (arrays of several owners, which sha
             history_push(users, user, e.item[i], second, limits.history_kept)
             k = 0
             for at in range(e.content_ptr[i], e.content_ptr[i + 1]):
-                if e.content[at] >> np.uint32(28) == np.uint32(CATEGORY_KIND) and k < 64:
+                if e.content[at] >> np.uint32(28) == np.uint32(CATEGORY_KIND) and k < len(categories):
                     categories[k] = e.content[at]
                     k += 1
             category_count(users, user, categories[:k], limits.category_decay)
@@ -209,7 +206,7 @@ def learn_batch(  # noqa: PLR0913, PLR0917  (arrays of several owners, which sha
     return learned
 
 
-@kernel
+@allocating_kernel
 def content_changes(lists: Lists, rows: I64, weight: F32, ptr: I32, content: U32) -> I64:
     """Events whose item's content is not what the row holds (or what fits of it)."""
     limit = lists.sizes[len(lists.sizes) - 1]

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from services.model.arrays import F32, I32, I64
-from services.model.jit import kernel
+from services.model.jit import allocating_kernel, kernel
 
 COLUMNS = 10
 AGES = 15
@@ -158,7 +158,7 @@ def evidence(v: ColdView, item: int, now_year: int, out: F32) -> None:
         out[9] = -min(abs(np.float32(v.year[item]) - v.totals[4]) * np.float32(0.1), np.float32(5.0))
 
 
-@kernel
+@allocating_kernel
 def score_all(v: ColdView, items: I64, now_year: int, weights: F32, scores: F32) -> None:
     """Scores of untouched items."""
     row = np.zeros(COLUMNS, np.float32)

@@ -24,7 +24,7 @@ from services.model.experts import (
 )
 from services.model.jit import kernel
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
-from services.model.kernels.vectors import dot
+from services.model.kernels.vectors import dot, exp_one, log_columns, log_one
 from services.model.kernels.view import MIX, Setup, View, Work
 from services.model.layout import SCORE_FEATURES
 from services.model.users import UserArrays
@@ -79,29 +79,28 @@ def score(v: View, users: UserArrays, setup: Setup, user: int, bucket: int, w: W
     total = np.float32(0.0)
     for e in range(MIX):
         total += pi[e]
-    inverse = np.float32(1.0) / total
-    features, shares, cand, scores, b, norm = w.features, w.shares, w.cand, w.scores, v.b, w.facts[0]
+    for e in range(MIX):
+        w.prior[0, e] = pi[e] / total
+    for f in range(COLUMNS):
+        w.weights[0, f] = shared[f] + own[f]
+    features, shares, cand, scores, b = w.features, w.shares, w.cand, w.scores, v.b
+    norm = np.float32(w.facts[0])
+    popularity.evidence(v, w, start, end)
     for i in range(start, end):
         row = cand[i]
         w.place[i] = spot_find(w.near, v.keys[row])
-        logit = np.float64(b[row, 0] + dot(w.z, 0, v.q, row))
-        p = np.float32(np.exp(min(logit - norm, 0.0)))
+        p = exp_one(min(b[row, 0] + dot(w.z, 0, v.q, row) - norm, np.float32(0.0)))
         shares[i, MIX_FACTORS] = p
-        features[i, F_FACTORS] = np.log(p + np.float32(FLOOR))
-    popularity.evidence(v, w, start, end)
+        features[i, F_FACTORS] = p + np.float32(FLOOR)
     covisitation.evidence(v, w, start, end)
     transition.evidence(v, w, start, end)
     own_history.evidence(v, w, setup.repeats, start, end)
     content.evidence(v, users.categories, user, w, start, end)
+    log_columns(features, start, end)
     for i in range(start, end):
-        mixture = np.float32(1e-9)
-        for e in range(MIX):
-            mixture += pi[e] * inverse * shares[i, e]
-        features[i, F_MIXTURE] = np.log(mixture)
-        s = features[i, F_MIXTURE]
-        for f in range(COLUMNS):
-            s += (shared[f] + own[f]) * features[i, f]
-        scores[i] = s
+        mixture = log_one(dot(w.prior, 0, shares, i) + np.float32(1e-9))
+        features[i, F_MIXTURE] = mixture
+        scores[i] = mixture + dot(w.weights, 0, features, i)
 
 
 @kernel
@@ -131,7 +130,8 @@ def learn_score(v: View, bucket: int, w: Work, n: int, at: int, rate: float) -> 
         top = max(top, w.scores[i])
     total = np.float32(0.0)
     for i in range(n):
-        w.values[i] = np.exp(w.scores[i] - top)
+        w.values[i] = exp_one(w.scores[i] - top)
+    for i in range(n):
         total += w.values[i]
     for f in range(COLUMNS):
         w.slope[f] = -w.features[at, f]

@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from services.model.arena import Lists as Pool
+from services.model.arena import index_find
 from services.model.arrays import F32, F64, I32, I64, U8, U64
 from services.model.experts import POPULARITY
-from services.model.jit import kernel
+from services.model.jit import allocating_kernel, inline, kernel
 from services.model.kernels import ranking
 from services.model.kernels.candidates import add
 from services.model.kernels.query import query
-from services.model.kernels.spot import spot_put
-from services.model.kernels.vectors import dot
+from services.model.kernels.spot import spot_clear, spot_find, spot_put
+from services.model.kernels.vectors import dot, exp_one
 from services.model.kernels.view import MIX, Setup, View, Work
 from services.model.users import UserArrays
 
@@ -48,6 +50,53 @@ class Lists(NamedTuple):
     """uint64[n, k, REASONS] hashes, 0 = none."""
 
 
+@allocating_kernel
+def excluded_rows(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no tuple)
+    index_keys: U64,
+    index_slots: I32,
+    seen: Pool,
+    hidden: I64,
+    named: U64,
+    named_ptr: I64,
+    blocked: I64,
+    rows: I64,
+    ptr: I64,
+) -> None:
+    """Ascending positions that each query must not list, each once, end to end in `rows`, with pointers.
+
+    Args:
+        index_keys: the index from hashes to positions.
+        index_slots: its other half.
+        seen: the users' lists of items seen.
+        hidden: int64[n] user whose items seen are left out, -1 = nobody's.
+        named: hashes that query i leaves out: named[named_ptr[i]:named_ptr[i + 1]].
+        named_ptr: int64[n + 1]
+        blocked: positions that nobody gets, -1 = none.
+        rows: receives the positions; has room for all, duplicates included.
+        ptr: int64[n + 1] receives the pointers.
+    """
+    end = 0
+    for i in range(len(hidden)):
+        start = end
+        for at in range(named_ptr[i], named_ptr[i + 1]):
+            rows[end] = index_find(index_keys, index_slots, named[at])
+            end += 1
+        if hidden[i] >= 0:
+            first = seen.where[hidden[i]]
+            for at in range(first, first + seen.length[hidden[i]]):
+                rows[end] = index_find(index_keys, index_slots, seen.keys[at])
+                end += 1
+        rows[end : end + len(blocked)] = blocked
+        end += len(blocked)
+        rows[start:end].sort()
+        kept = start
+        for at in range(start, end):
+            if rows[at] >= 0 and (kept == start or rows[at] != rows[kept - 1]):
+                rows[kept] = rows[at]
+                kept += 1
+        ptr[i + 1] = end = kept
+
+
 @kernel
 def query_vectors(v: View, users: UserArrays, setup: Setup, user: I64, second: I64, w: Work, z: F32) -> None:
     """Z of every query into float32[n, d]."""
@@ -57,64 +106,74 @@ def query_vectors(v: View, users: UserArrays, setup: Setup, user: I64, second: I
             z[i, j] = w.z[0, j]
 
 
-@kernel
-def _reasons(v: View, w: Work, row: int, found: int, out: U64) -> None:
-    """The history items that speak most for an item: itself; co-visits 0.8^k C[h_k, x] / sum C[h_k]; or,
-    where it has none, their share of its factor score."""
-    key = v.keys[row]
-    total = np.float32(0.0)
+@inline
+def _shares(v: View, w: Work, listed: U64, found: int, out: F32) -> None:
+    """How much each history item speaks for each listed one, into out float32[n, found]: 1 for the item itself, else
+    its co-visits 0.8^k C[h_k, x] / sum C[h_k]. One pass over the neighbour lists serves all listed items."""
+    n = len(listed)
+    spot_clear(w.listed)
+    for r in range(n):
+        spot_put(w.listed, listed[r], r)
+        for k in range(found):
+            out[r, k] = np.float32(0.0)
     decayed = np.float32(1.0)
     for k in range(found):
         h = w.rows[k]
-        share = np.float32(0.0)
-        if w.hashes[k] == key:
-            share = np.float32(1.0)
-        elif h >= 0:
+        if h >= 0:
+            scale = decayed / max(v.sums[h, 1], np.float32(1e-9))
             at = v.near.where[h]
             for i in range(at, at + v.near.length[h]):
-                if v.near.keys[i] == key:
-                    share = decayed * v.near.values[i, 0] / max(v.sums[h, 1], np.float32(1e-9))
-                    break
-        w.values[k] = share
+                r = spot_find(w.listed, v.near.keys[i])
+                if r >= 0:
+                    out[r, k] = scale * v.near.values[i, 0]
+        r = spot_find(w.listed, w.hashes[k])
+        if r >= 0:
+            out[r, k] = np.float32(1.0)
         decayed *= np.float32(0.8)
-        total += share
+
+
+@inline
+def _reasons(v: View, w: Work, row: int, found: int, share: F32, out: U64) -> None:
+    """The history items that speak most for an item by `share` float32[found]; or, where none does, by their part of
+    its factor score."""
+    total = np.float32(0.0)
+    for k in range(found):
+        total += share[k]
     if total <= np.float32(0.0):
         for k in range(found):
             if w.rows[k] >= 0:
-                w.values[k] = (w.coefficient1[k] + w.coefficient2[k]) * dot(v.v, w.rows[k], v.q, row)
+                share[k] = (w.coefficient1[k] + w.coefficient2[k]) * dot(v.v, w.rows[k], v.q, row)
     for r in range(len(out)):
         best = -1
         for k in range(found):
-            if w.values[k] > np.float32(0.0) and (best < 0 or w.values[k] > w.values[best]):
+            if share[k] > np.float32(0.0) and (best < 0 or share[k] > share[best]):
                 best = k
         out[r] = np.uint64(0)
         if best >= 0:
             out[r] = w.hashes[best]
             for k in range(found):
                 if w.hashes[k] == out[r]:
-                    w.values[k] = np.float32(0.0)
+                    share[k] = np.float32(0.0)
+
+
+@inline
+def _better(scores: F32, keys: U64, cand: I64, a: Any, b: Any) -> Any:
+    return scores[a] > scores[b] or (scores[a] == scores[b] and keys[cand[a]] < keys[cand[b]])
 
 
 @kernel
-def _better(v: View, w: Work, a: int, b: int) -> Any:
-    if w.scores[a] != w.scores[b]:
-        return w.scores[a] > w.scores[b]
-    return v.keys[w.cand[a]] < v.keys[w.cand[b]]
-
-
-@kernel
-def _select(v: View, w: Work, n: int, k: int, order: I64) -> int:
+def _select(scores: F32, keys: U64, cand: I64, n: int, k: int, order: I64) -> int:
     """Ordinals of the k best candidates, best first, of equals the lower hash first."""
     m = 0
     for i in range(n):
         if m < k:
             place = m
             m += 1
-        elif m and _better(v, w, i, order[m - 1]):
+        elif m and _better(scores, keys, cand, i, order[m - 1]):
             place = m - 1
         else:
             continue
-        while place > 0 and _better(v, w, i, order[place - 1]):
+        while place > 0 and _better(scores, keys, cand, i, order[place - 1]):
             order[place] = order[place - 1]
             place -= 1
         order[place] = i
@@ -148,7 +207,6 @@ def serve(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no 
         w: buffers.
         out: receives the lists.
     """
-    order = np.empty(out.items.shape[1], np.int64)
     for i in range(len(asked.user)):
         user, second = asked.user[i], asked.second[i]
         mine = Setup(asked.repeats[i] == 1, setup.gamma, setup.gamma_long, setup.history, setup.near, setup.top)
@@ -162,25 +220,30 @@ def serve(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no 
         for j in range(by_size[i]):
             n += max(add(v.keys, w.seen, w.listed, w.cand, by_rows[i, j], n), 0)
         ranking.score(v, users, mine, user, bucket, w, 0, n)
-        out.size[i] = _select(v, w, n, asked.k[i], order)
-        _fill(v, w, out, i, n, order, v.pi[v.system[1 + bucket]], codes, min(found, setup.near))
+        out.size[i] = _select(w.scores, v.keys, w.cand, n, asked.k[i], w.order)
+        _fill(v, w, out, i, n, codes, min(found, setup.near))
 
 
 @kernel
-def _fill(  # noqa: PLR0913, PLR0917  (one query's share of `serve`)
-    v: View, w: Work, out: Lists, i: int, n: int, order: I64, pi: F32, codes: I32, found: int
-) -> None:
-    mass, size = 0.0, out.size[i]
+def _fill(v: View, w: Work, out: Lists, i: int, n: int, codes: I32, found: int) -> None:
+    mass, size, order, share = np.float32(0.0), out.size[i], w.order, w.because
+    if size == 0:
+        return
+    top, prior = w.scores[order[0]], w.prior
     for j in range(n):
-        mass += np.exp(np.float64(w.scores[j]) - np.float64(w.scores[order[0]]))
+        w.values[j] = exp_one(w.scores[j] - top)
+    for j in range(n):
+        mass += w.values[j]
+    for r in range(size):
+        out.items[i, r] = v.keys[w.cand[order[r]]]
+        out.scores[i, r] = w.values[order[r]] / mass
+    _shares(v, w, out.items[i, :size], found, share)
     for r in range(size):
         at: Any = order[r]
-        out.items[i, r] = v.keys[w.cand[at]]
-        out.scores[i, r] = np.exp(np.float64(w.scores[at]) - np.float64(w.scores[order[0]])) / mass
         best = 0
         for e in range(MIX):
-            if pi[e] * w.shares[at, e] > pi[best] * w.shares[at, best]:
+            if prior[0, e] * w.shares[at, e] > prior[0, best] * w.shares[at, best]:
                 best = e
         out.expert[i, r] = codes[best]
         if codes[best] != POPULARITY:
-            _reasons(v, w, w.cand[at], found, out.because[i, r])
+            _reasons(v, w, w.cand[at], found, share[r], out.because[i, r])

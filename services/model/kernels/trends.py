@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from services.model.arrays import F32, F64, I32, I64, U64
-from services.model.jit import kernel
+from services.model.jit import allocating_kernel, kernel
 
 
 class Trends(NamedTuple):
@@ -85,7 +85,7 @@ def _holds(ascending: I64, row: int) -> Any:
     return at < len(ascending) and ascending[at] == row
 
 
-@kernel
+@allocating_kernel
 def trend_updates(t: Trends, pop: F32, keys: U64, rows: I64, ascending: I64, rate: F64) -> None:
     """Put rows whose counts changed at their places in every list.
 

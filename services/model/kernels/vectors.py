@@ -16,7 +16,7 @@ from numba.core import cgutils as untyped
 from numba.extending import intrinsic
 
 from services.model.arrays import F32
-from services.model.jit import kernel
+from services.model.jit import inline, kernel
 
 LANES = 8
 cgutils: Any = untyped
@@ -63,27 +63,98 @@ def dot(a: F32, i: int, b: F32, j: int) -> np.float32:
     return _dot(a, i, b, j)  # type: ignore[call-arg]  # numba passes the typing context itself
 
 
-@kernel
-def exp_all(x: F32, n: int) -> None:
-    """x[i] = exp(x[i]) for x[i] <= 0, in place; below -60 it is exp(-60).
+@inline
+def exp_one(x: Any) -> Any:
+    """exp(x) of a float32 x <= 0; below -60 it is exp(-60).
 
-    exp(x) = p(x/128)^128 with p of degree 6: only multiplications and additions, so that the loop
+    exp(x) = p(x/128)^128 with p of degree 6: only multiplications and additions, so that a loop over it
     fills the lanes and gives the same bits everywhere. Relative error below 2e-5 down to -30.
     """
     one = np.float32(1.0)
+    y = max(x, np.float32(-60.0)) * np.float32(1.0 / 128.0)
+    p = np.float32(1.0 / 120.0) + y * np.float32(1.0 / 720.0)
+    p = np.float32(1.0 / 6.0) + y * (np.float32(1.0 / 24.0) + y * p)
+    p = one + y * (one + y * (np.float32(0.5) + y * p))
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    p *= p
+    return p
+
+
+@kernel
+def exp_all(x: F32, n: int) -> None:
+    """x[i] = exp(x[i]) for i < n, see `exp_one`."""
     for i in range(n):
-        y = max(x[i], np.float32(-60.0)) * np.float32(1.0 / 128.0)
-        p = np.float32(1.0 / 120.0) + y * np.float32(1.0 / 720.0)
-        p = np.float32(1.0 / 6.0) + y * (np.float32(1.0 / 24.0) + y * p)
-        p = one + y * (one + y * (np.float32(0.5) + y * p))
-        p *= p
-        p *= p
-        p *= p
-        p *= p
-        p *= p
-        p *= p
-        p *= p
-        x[i] = p
+        x[i] = exp_one(x[i])
+
+
+@intrinsic
+def _as_int(_typing: Any, x: Any) -> Any:  # noqa: ARG001  (numba reads the names)
+    """The bits of a float32 as an int32."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
+
+
+@intrinsic
+def _as_float(_typing: Any, x: Any) -> Any:  # noqa: ARG001  (numba reads the names)
+    """The float32 that has these bits."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+_bits: Any = _as_int
+_float: Any = _as_float
+"""As their callers see them: numba passes the typing context itself."""
+_ROOT_HALF = np.int32(0x3F3504F3)
+"""Bits of sqrt(1/2): mantissas lie in [sqrt(1/2), sqrt(2))."""
+_MANTISSA = np.int32(0x007FFFFF)
+
+
+@inline
+def log_one(x: Any) -> Any:
+    """Natural logarithm of a positive float32, within 2 units of the last place.
+
+    logf of the Cephes library, without branches: a loop over it fills the lanes and gives the same bits everywhere.
+    """
+    shifted = np.int32(_bits(x) - _ROOT_HALF)
+    exponent = np.float32(shifted >> np.int32(23))
+    y = _float(np.int32((shifted & _MANTISSA) + _ROOT_HALF)) - np.float32(1.0)
+    p = np.float32(7.0376836292e-2) * y - np.float32(1.1514610310e-1)
+    p = p * y + np.float32(1.1676998740e-1)
+    p = p * y - np.float32(1.2420140846e-1)
+    p = p * y + np.float32(1.4249322787e-1)
+    p = p * y - np.float32(1.6668057665e-1)
+    p = p * y + np.float32(2.0000714765e-1)
+    p = p * y - np.float32(2.4999993993e-1)
+    p = p * y + np.float32(3.3333331174e-1)
+    square = y * y
+    p = p * y * square - np.float32(2.12194440e-4) * exponent - np.float32(0.5) * square
+    return y + p + np.float32(0.693359375) * exponent
+
+
+@kernel
+def log_all(x: F32, n: int) -> None:
+    """x[i] = log(x[i]) for i < n, positive and finite."""
+    for i in range(n):
+        x[i] = log_one(x[i])
+
+
+@kernel
+def log_columns(x: F32, start: int, end: int) -> None:
+    """Logarithm of the first 16 columns of rows [start, end), in place."""
+    for i in range(start, end):
+        for j in range(2 * LANES):
+            x[i, j] = log_one(x[i, j])
 
 
 @kernel

@@ -18,6 +18,8 @@ OWN = 6
 """Sums over a user's own events of one item, see experts/own_history.py."""
 MIX = 11
 """Experts in the mixture, see experts/__init__.py."""
+FEATURE_WIDTH, SHARE_WIDTH = 32, 16
+"""Columns of the features and of the shares in memory: rows of whole lanes, the rest is zero."""
 
 
 class View(NamedTuple):
@@ -47,6 +49,8 @@ class View(NamedTuple):
     feature_slots: I32
     feature_n: F32
     """float32[rows, 2] events and items that have a feature."""
+    feature_rarity: F32
+    """float32[rows] inverse document frequency of a feature: log((items + 1) / (items that have it + 1))."""
     totals: F32
     """float32[64, m + 1], of which the shared row counts."""
     pi: F32
@@ -109,9 +113,13 @@ class Work(NamedTuple):
     cand: I64
     """int64[candidates] positions."""
     features: F32
-    """float32[candidates, SCORE_FEATURES]"""
+    """float32[candidates, FEATURE_WIDTH]"""
     shares: F32
-    """float32[candidates, MIX] the experts' probabilities."""
+    """float32[candidates, SHARE_WIDTH] the experts' probabilities."""
+    weights: F32
+    """float32[1, FEATURE_WIDTH] the log-linear weights of the query's bucket."""
+    prior: F32
+    """float32[1, SHARE_WIDTH] the mixture weights of the query's bucket."""
     scores: F32
     best: I64
     best_score: F32
@@ -124,6 +132,16 @@ class Work(NamedTuple):
     """float32[SCORE_FEATURES]"""
     negatives: I64
     logits: F32
+    order: I64
+    """int64[top + 1] ordinals of the best candidates, best first."""
+    because: F32
+    """float32[top + 1, near] how much each history item speaks for each listed one."""
+    lane: F32
+    """float32[2, 8]"""
+    categories: U32
+    """uint32[64] an event's categories."""
+    one: F32
+    """float32[16] one event as decayed counts."""
 
 
 def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int, negatives: int) -> Work:
@@ -164,8 +182,10 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
         spot(candidates),
         np.zeros(candidates, np.int64),
         np.zeros(candidates, np.int64),
-        np.zeros((candidates, SCORE_FEATURES), f32),
-        np.zeros((candidates, MIX), f32),
+        np.zeros((candidates, FEATURE_WIDTH), f32),
+        np.zeros((candidates, SHARE_WIDTH), f32),
+        np.zeros((1, FEATURE_WIDTH), f32),
+        np.zeros((1, SHARE_WIDTH), f32),
         np.zeros(candidates, f32),
         np.zeros(top + 1, np.int64),
         np.zeros(top + 1, f32),
@@ -174,7 +194,12 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
         np.zeros(SCORE_FEATURES, f32),
         np.zeros(negatives + 1, np.int64),
         np.zeros(negatives + 1, f32),
+        np.zeros(top + 1, np.int64),
+        np.zeros((top + 1, max(near, 1)), f32),
+        np.zeros((2, 8), f32),
+        np.zeros(64, np.uint32),
+        np.zeros(16, f32),
     )
 
 
-__all__ = ["CHANNELS", "MIX", "OWN", "U32", "Setup", "View", "Work", "work"]
+__all__ = ["CHANNELS", "FEATURE_WIDTH", "MIX", "OWN", "SHARE_WIDTH", "U32", "Setup", "View", "Work", "work"]

@@ -148,7 +148,7 @@ class World:
             user = b"user-%d-%d" % (number, event.user)
             slot = users.find(user)
             if slot >= 0:
-                rows[user] = users.dump(slot)
+                (rows[user],) = users.dump(np.array([slot]))
                 self.users[number][user] = rows[user]
                 self.seen[number].update({(user, c): h for c, h in users.seen_changes(slot)})
         self.seals.append(
@@ -207,7 +207,7 @@ class World:
                 shard.clock[p] = part.sweeps[-1].clock
         users = list(self.users[number].items())
         for i in order.permutation(len(users)):
-            shard.learner.users.load(*users[i])
+            shard.learner.users.load([users[i][0]], [users[i][1]])
         for (user, chunk), hashes in self.seen[number].items():
             shard.learner.users.load_seen(user, chunk, hashes)
 

@@ -137,7 +137,7 @@ def test_rebuild_reproduces_every_delta(config: ModelConfig, script: list[tuple[
             }
             learner.replica.commit(batch, pending)
         for user, row in users[seal.shard].items():
-            learner.users.load(user, row)
+            learner.users.load([user], [row])
             for chunk, hashes in seen[seal.shard][user]:
                 learner.users.load_seen(user, chunk, hashes)
         again = learner.learn(event_batch(learner, seal.shard, seal.start, seal.events), seal.batch)
@@ -146,7 +146,7 @@ def test_rebuild_reproduces_every_delta(config: ModelConfig, script: list[tuple[
             users[seal.shard].pop(gone.user, None)
         for user, row in seal.users.items():
             slot = learner.users.find(user)
-            assert learner.users.dump(slot) == row
+            assert learner.users.dump(np.array([slot])) == [row]
             users[seal.shard][user] = row
             seen[seal.shard][user] = learner.users.seen_chunks(slot)
 

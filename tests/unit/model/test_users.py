@@ -15,6 +15,11 @@ from services.model.users import SEEN_CHUNK, UserTable, category_count, history_
 CONFIG = ModelConfig(dim=8, history=3, history_kept=5, max_users=100, max_seen=600, max_categories=4)
 
 
+def dump(users: UserTable, *slots: int) -> list[dict[str, bytes]]:
+    """Wire forms of rows."""
+    return users.dump(np.array(slots, np.int64))
+
+
 @given(st.lists(st.integers(1, 9), max_size=30))
 def test_history_keeps_the_newest(items: list[int]) -> None:
     """A history holds the newest items and their times, newest first, and drops the oldest."""
@@ -45,7 +50,7 @@ def test_seen_chunks_restore_the_set(items: list[tuple[int, bool]], before: int)
     for number, hashes in reversed(chunks.items()):
         assert len(hashes) <= 8 * SEEN_CHUNK
         other.load_seen(b"u", number, hashes)
-    copy = other.load(b"u", users.dump(slot))
+    copy = int(other.load([b"u"], dump(users, slot))[0])
     assert other.seen(copy).tolist() == users.seen(slot).tolist()
     assert dict(users.seen_chunks(slot)) == chunks
     assert set(distinct[-500:]) <= set(users.seen(slot).tolist())
@@ -74,33 +79,55 @@ def test_row_round_trip() -> None:
         category_count(users.arrays, slot, np.array([second % 3], np.uint32), 0.97)
         seen_add(users.arrays, slot, np.uint64(second + 1))
     users.arrays.touch[slot] = 77
-    assert other.dump(other.load(b"u", users.dump(slot))) == users.dump(slot)
+    assert other.dump(other.load([b"u"], dump(users, slot))) == dump(users, slot)
+
+
+def test_many_rows_at_once_are_many_rows_one_by_one() -> None:
+    """Rows that come together, one user twice, new users among them, are what they are when they come in turn."""
+    source, together, alone = UserTable(CONFIG), UserTable(CONFIG), UserTable(CONFIG)
+    names = [b"user-%d" % number for number in (0, 1, 2, 3, 1, 4)]
+    rows = []
+    for second, name in enumerate(names):
+        slot = source.slot(name)
+        for event in range(second):
+            history_push(source.arrays, slot, np.uint64(10 * second + event + 1), second, CONFIG.history_kept)
+            category_count(source.arrays, slot, np.array([event], np.uint32), 0.97)
+        source.arrays.touch[slot] = second
+        rows += dump(source, slot)
+    together.slot(b"user-3")
+    alone.slot(b"user-3")
+    slots = together.load(names, rows)
+    assert slots.tolist() == [together.find(name) for name in names]
+    for name, row in zip(names, rows, strict=True):
+        alone.load([name], [row])
+    for name in names:
+        assert dump(together, together.find(name)) == dump(alone, alone.find(name))
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_other_layouts_are_refused(damage: str) -> None:
     """A user row without a block or with a short one is refused."""
     users = UserTable(CONFIG)
-    row = users.dump(users.slot(b"u"))
+    (row,) = dump(users, users.slot(b"u"))
     if damage == "missing":
         del row["ht"]
     else:
         row["p"] = row["p"][:-4]
     with pytest.raises(ValueError, match="user row"):
-        users.load(b"u", row)
+        users.load([b"u"], [row])
 
 
 def test_new_users_start_from_their_id() -> None:
     """Initial vectors depend on the id, not on the slot, and start afresh after a drop."""
     users, other = UserTable(CONFIG), UserTable(CONFIG)
     other.slot(b"someone")
-    first = users.dump(users.slot(b"u"))
-    assert other.dump(other.slot(b"u")) == first
+    first = dump(users, users.slot(b"u"))
+    assert dump(other, other.slot(b"u")) == first
     history_push(users.arrays, users.slot(b"u"), np.uint64(3), 1, 5)
     users.drop(b"u")
     users.drop(b"u")
     assert users.find(b"u") == -1
-    assert users.dump(users.slot(b"u")) == first
+    assert dump(users, users.slot(b"u")) == first
 
 
 def test_category_counts_decay_by_event() -> None:
@@ -169,5 +196,5 @@ def test_memory_per_user() -> None:
         for item in range(200):
             history_push(users.arrays, slot, np.uint64(item + 1), item, 200)
             seen_add(users.arrays, slot, np.uint64(item + 1))
-        payload += sum(map(len, users.dump(slot).values())) + sum(len(h) for _, h in users.seen_chunks(slot))
+        payload += sum(map(len, dump(users, slot)[0].values())) + sum(len(h) for _, h in users.seen_chunks(slot))
     assert users.nbytes() <= 1.3 * payload

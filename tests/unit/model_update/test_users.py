@@ -101,8 +101,7 @@ def test_a_checkpoint_gives_the_same_rows() -> None:
     for partition in range(3):
         rows = list(world.users[0].checkpoint(partition) or ())
         copy = UserRows(world.config)
-        for output in rows:
-            copy.load(output.key or b"", decoders.user_record(output.key, output.value))
+        copy.load((output.key or b"", decoders.user_record(output.key, output.value)) for output in rows)
         assert [(key, user_state.encode(record)) for key, record in copy.dump(partition)] == [
             (output.key, output.value) for output in rows
         ]

@@ -75,7 +75,7 @@ class World:
             slot = self.learner.users.slot(user)
             row: user_state.UserRow = {
                 "v": user_state.VERSION, "p": 0, "o": first + n, "e": 1, "n": 1, "id": f"event-{first + n - 1}",
-                "t": 5_000, "ts": 6_000, "b": self.learner.users.dump(slot), "pref": b"",
+                "t": 5_000, "ts": 6_000, "b": self.learner.users.dump(np.array([slot]))[0], "pref": b"",
                 "seen": self.learner.users.seen_count(slot),
             }  # fmt: skip
             records.append((user, row))

@@ -42,7 +42,7 @@ def plain_of(learner: Learner) -> PlainFactors:
         copy(s["v"].data, n),
         copy(s["v"].acc[:, 0], n),
         copy(u.vector, 10),
-        copy(u.acc, 10),
+        copy(u.acc[:, 0], 10),
         gates.data[0].astype(np.float64),
         gates.acc[0].astype(np.float64),
     )
