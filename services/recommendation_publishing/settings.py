@@ -18,7 +18,7 @@ class PublishingSettings(RuntimeSettings):
         500, "At most one list per user in this time; requests are always answered.", unit="ms", ge=0
     )
     publish_max_lists_per_s: int = setting(
-        2000,
+        5000,
         "Event lists a replica publishes per second; under more load a list covers more events.",
         unit="lists/s",
         ge=1,
