@@ -18,6 +18,7 @@ from services.recommendation_publishing.experiment import Arms, Explorer
 from services.recommendation_publishing.judge import Judge
 from services.recommendation_publishing.lists import Occasion, recommendation_list
 from services.recommendation_publishing.policy import PublishingPolicy
+from services.recommendation_publishing.quality import gauges
 from services.recommendation_publishing.refresh import Refresher
 from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
@@ -136,6 +137,8 @@ class Publisher:
         for report in self._judge.reports(self._now_ms):
             key = f"{self._shard}/{report['metric']}".encode()
             out.send(QUALITY, key, self._codecs.quality.encode(report))
+            for gauge in gauges(report):
+                out.gauge(*gauge)
         for partition, end in self._ends.items():
             out.covered(ROWS, partition, self._policy.position(partition, end))
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from services.contracts.edge import QualityReport
+from services.runtime.metrics import GaugeName, Labels
 
 DEPTH = 10
 """Length of the lists that are compared: the figures are HR@10, NDCG@10 and MRR cut at 10."""
@@ -23,6 +24,13 @@ _NEEDED_EVENTS = 300
 _WORSE_Z = -3.0
 """Standard errors below popularity at which the learner is taken off: one wrong alarm in about 700 windows."""
 _RECOVERED_Z = 0.0
+_BELOW = "learner_below_popularity"
+_GAUGES: dict[str, GaugeName] = {
+    "hr_at_10": "quality_hr_at_10",
+    "ndcg_at_10": "quality_ndcg_at_10",
+    "mrr_at_10": "quality_mrr_at_10",
+    _BELOW: "quality_fallback",
+}
 
 
 @dataclass(slots=True)
@@ -78,6 +86,14 @@ def gain(rank: int) -> float:
     return 1.0 / math.log2(rank + 1) if 1 <= rank <= DEPTH else 0.0
 
 
+def gauges(report: QualityReport) -> Iterator[tuple[GaugeName, float, Labels]]:
+    """What a report says, for the metrics endpoint: (gauge, value, labels)."""
+    arm = (("arm", report["arm"]),)
+    yield _GAUGES[report["metric"]], report["value"], () if report["metric"] == _BELOW else arm
+    if report["metric"] == "hr_at_10":
+        yield "quality_events", report["events"], arm
+
+
 @dataclass(slots=True)
 class LiveQuality:
     """Tallies of one publisher since its last report, and the standing of learner against popularity."""
@@ -109,7 +125,7 @@ class LiveQuality:
                 yield self._report(metric, total / tally.events, tally.events, arm, now_ms)
         if self._tallies:
             below = float(self.comparison.below)
-            yield self._report("learner_below_popularity", below, self.comparison.events, "learner", now_ms)
+            yield self._report(_BELOW, below, self.comparison.events, "learner", now_ms)
         self._tallies.clear()
         self._since_ms = now_ms
 

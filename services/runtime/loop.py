@@ -237,6 +237,8 @@ class Loop:
             )  # fmt: skip
         for name, value in out.observations:
             self.metrics.observe(name, value)
+        for gauge, level, labels in out.gauges:
+            self.metrics.set(gauge, level, labels)
 
     # --- housekeeping -------------------------------------------------------------------------------------------
 

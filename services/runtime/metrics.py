@@ -36,12 +36,17 @@ GaugeName = Literal[
     "epoch",
     "lag",
     "position",
+    "quality_events",
+    "quality_fallback",
+    "quality_hr_at_10",
+    "quality_mrr_at_10",
+    "quality_ndcg_at_10",
     "ready",
     "restore_remaining",
     "restored_records",
     "tasks",
 ]
-"""Gauges."""
+"""Gauges; a processor sets its own with `Outputs.gauge`."""
 
 ObservationName = Literal[
     "batch_records",
@@ -75,6 +80,11 @@ DOCS: dict[str, str] = {
     "epoch": "Epoch of the running incarnation.",
     "lag": "Records between the position and the end of the log, by topic and partition.",
     "position": "Next offset to process, by topic and partition.",
+    "quality_events": "Events on which lists were judged in the last interval of live quality, by arm.",
+    "quality_fallback": "1 while lists are made by popularity because the learner is below it.",
+    "quality_hr_at_10": "Share of those events whose item was among the 10 best, by arm (learner, popularity, frozen).",
+    "quality_mrr_at_10": "Mean of 1 / rank over those events, 0 below rank 10, by arm.",
+    "quality_ndcg_at_10": "Mean of 1 / log2(1 + rank) over those events, 0 below rank 10, by arm.",
     "ready": "1 when every assigned partition is running and every table is read.",
     "restore_remaining": "State and table records still to read before the first step.",
     "restored_records": "State and table records read in this incarnation.",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from services.runtime.metrics import ObservationName, Values
+from services.runtime.metrics import GaugeName, Labels, ObservationName, Values
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
@@ -83,6 +83,7 @@ class Outputs:
     """Records that decoded but were refused by the processor: (topic, partition, offset, why)."""
     positions: dict[tuple[str, int], int | None] = field(default_factory=dict)
     observations: list[tuple[ObservationName, Values]] = field(default_factory=list)
+    gauges: list[tuple[GaugeName, float, Labels]] = field(default_factory=list)
 
     def send(
         self,
@@ -105,6 +106,10 @@ class Outputs:
         Counted when the step has committed; a numpy array is the cheap way for many.
         """
         self.observations.append((name, value))
+
+    def gauge(self, name: GaugeName, value: float, labels: Labels = ()) -> None:
+        """Set a gauge of the runtime's registry, e.g. labels (("arm", "learner"),), when the step has committed."""
+        self.gauges.append((name, value, labels))
 
     def hold(self, topic: str, partition: int) -> None:
         """Do not move the committed position of this partition with this step."""

@@ -20,6 +20,7 @@ from confluent_kafka import Message
 from services.contracts.keys import partition_of
 from services.runtime.deadletters import DeadLetters
 from services.runtime.decoding import Bad, decode
+from services.runtime.metrics import GaugeName, Labels
 from services.runtime.processor import Batch, Headers, Output, Outputs, Processor
 from services.runtime.stepping import Turn
 from services.runtime.tasks import Position, Task, Tasks, TaskState
@@ -119,6 +120,7 @@ class Result:
     positions: dict[Position, int] = field(default_factory=dict)
     """Positions committed by this step."""
     observations: dict[str, list[float]] = field(default_factory=dict)
+    gauges: dict[tuple[GaugeName, Labels], float] = field(default_factory=dict)
 
     def to(self, topic: str) -> list[Output]:
         """The outputs for one topic, in order."""
@@ -197,6 +199,7 @@ class Driver:
         for name, value in out.observations:
             values = list(value) if isinstance(value, Sequence) or hasattr(value, "__len__") else [float(value)]  # type: ignore[arg-type]
             result.observations.setdefault(name, []).extend(map(float, values))
+        result.gauges.update({(gauge, labels): level for gauge, level, labels in out.gauges})
         if commit:
             self._commit(result)
         return result

@@ -121,6 +121,7 @@ class Echo:
                 self.seen.append(value)
                 out.send("out", key, value + b"x" * self.size, 0)
             out.observe("event_age_seconds", [0.1] * len(slice_.offsets))
+            out.gauge("quality_events", len(self.seen), (("arm", "learner"),))
 
     def wake_at(self) -> int | None:
         """No timer."""

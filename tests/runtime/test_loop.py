@@ -188,11 +188,14 @@ def test_a_broker_that_goes_and_comes(
     assert cluster.read(settings, "out", len(SOME)) == SOME
 
 
-def test_observations_reach_the_histograms(cluster: Cluster, settings: RuntimeSettings, running: Running) -> None:
-    """What a processor observes is counted once its step is committed."""
+def test_what_a_processor_measures_reaches_the_metrics(
+    cluster: Cluster, settings: RuntimeSettings, running: Running
+) -> None:
+    """Observations are counted, and gauges set, once the step is committed."""
     cluster.produce(settings.topic_prefix + "in", SOME)
     running.start()
-    running.until("counted", lambda: running.loop.metrics.counter("records_in_total") >= len(SOME))
+    learner = (("arm", "learner"),)
+    running.until("gauged", lambda: running.loop.metrics.gauge("quality_events", learner) == len(SOME))
     samples = {
         sample.name: sample.value
         for family in running.loop.metrics.families()

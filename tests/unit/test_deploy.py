@@ -154,17 +154,17 @@ def test_prometheus_scrapes_every_service(compose: Any) -> None:
     assert sorted(found["names"]) == sorted(SERVICES)
     assert found["port"] == 8080
     assert "EXPOSE 8080" in (DEPLOY / "Dockerfile").read_text()
+    assert config["rule_files"] == ["alerts.yml"]
+    assert "./deploy/prometheus:/etc/prometheus:ro" in compose["services"]["prometheus"]["volumes"]
 
 
-def test_dashboard_shows_metrics_that_exist() -> None:
-    """Every metric of the dashboard is one that the services export."""
+def test_dashboard_and_alarms_use_metrics_that_exist() -> None:
+    """Every metric of the dashboard and of the alarms is one that the services export."""
     board = json.loads((DEPLOY / "grafana" / "dashboards" / "streamrec.json").read_text())
-    used = {
-        name
-        for panel in board["panels"]
-        for target in panel["targets"]
-        for name in re.findall(r"streamrec_(\w+)", target["expr"])
-    }
+    alarms = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    shown = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    asked = [rule["expr"] for group in alarms["groups"] for rule in group["rules"]]
+    used = {name for expr in (*shown, *asked) for name in re.findall(r"streamrec_(\w+)", expr)}
     known = {name + suffix for name in metrics.names() for suffix in ("", "_bucket", "_sum", "_count")}
     assert used
     assert used <= known, used - known

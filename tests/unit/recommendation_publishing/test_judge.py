@@ -31,6 +31,23 @@ def test_an_event_is_judged_with_what_was_known_before_it() -> None:
     assert figures["popularity", "mrr_at_10"] == 1.0
 
 
+def test_the_figures_are_gauges_too() -> None:
+    """What goes to the quality topic stands at the metrics endpoint with the same values, by arm."""
+    w = world(**EVERY_EVENT)
+    w.publisher.load(a_slice("user-state", w.learn([*CROWD, ("ann", "i3")])))
+    w.sweep()
+    w.step(0)
+    w.step(0, rows=w.learn([("ann", "hit")]))
+    out = w.step(2_000)
+    figures = reported(out)
+    gauges = {(dict(labels).get("arm"), str(name)): value for name, value, labels in out.gauges}
+    for arm in ("learner", "popularity", "frozen"):
+        assert gauges.pop((arm, "quality_events")) == 1
+        for metric in ("hr_at_10", "ndcg_at_10", "mrr_at_10"):
+            assert gauges.pop((arm, f"quality_{metric}")) == figures[arm, metric]
+    assert gauges == {(None, "quality_fallback"): 0.0}
+
+
 def test_repeats_of_a_seen_item_and_jumps_are_not_judged() -> None:
     """Where seen items are left out a repeat cannot be hit, and a row that is two events ahead says nothing."""
     w = world(**EVERY_EVENT)
