@@ -70,11 +70,17 @@ class Simulation:
             np.zeros(n, np.float32),
         )
 
-    def run(self, *, probe: bool = True, progress: Callable[[int], None] | None = None) -> Result:
-        """Run the stream; `progress` is told how many events are done."""
+    def run(self, *, rank_every: int = 1, progress: Callable[[int], None] | None = None) -> Result:
+        """Run the stream.
+
+        Args:
+            rank_every: rank the events of every so manieth batch of `exchange_events`; 0 = of none.
+            progress: told after every exchange how many events are done.
+        """
         n = len(self._stream)
         for batch, first in enumerate(range(0, n, self._exchange_events)):
             last = min(first + self._exchange_events, n)
+            probe = rank_every > 0 and batch % rank_every == 0
             self._exchange(batch, list(self._learn(batch, first, last, probe=probe)))
             if progress is not None:
                 progress(last)

@@ -67,7 +67,7 @@ def main(
             )
             simulation = Simulation(data, config, count, exchange)
             started = time.process_time()
-            result = simulation.run(probe=not large)
+            result = simulation.run(rank_every=0 if large else 1)
             spent = time.process_time() - started
             one = figures(result.rank)
             largest = sorted(result.block_bytes.items(), key=lambda each: -each[1])[:4]
