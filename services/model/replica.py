@@ -234,12 +234,17 @@ class Replica:
         for row in np.unique(rows[loose]).tolist():
             table.remove(row)
 
-    def commit(self, batch: int, deltas: dict[int, DeltaSet]) -> None:
+    def commit(self, batch: int, deltas: dict[int, DeltaSet], *, learned: bool = True) -> None:
         """Fold the deltas of an own batch at once and remember them as pending.
 
         The rows must be as they were before the batch, but for the block LIVE, which learning has
         already folded entry by entry: folding its sums, and not keeping what the
         event-by-event steps left, is what makes the row the same as after any later `take`.
+
+        Args:
+            batch: number of the batch.
+            deltas: by item partition.
+            learned: whether this replica has just learned the batch; False for deltas that come from the log.
         """
         self.version += 1
         for partition, part in deltas.items():
@@ -248,7 +253,7 @@ class Replica:
             for code, table in enumerate(self._tables):
                 here = np.flatnonzero(pending.codes == code)
                 if len(here):
-                    self._fold(table, partition, part, here, LIVE)
+                    self._fold(table, partition, part, here, LIVE if learned else "")
         self.trends.refresh(self.items.segments())
 
     def item_ids(self, hashes: U64) -> list[str]:

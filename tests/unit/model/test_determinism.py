@@ -135,7 +135,7 @@ def test_rebuild_reproduces_every_delta(config: ModelConfig, script: list[tuple[
                 for shard, epoch, number, deltas in part.log[seal.clock[p] :]
                 if (shard, epoch, number) == (seal.shard, seal.epoch, batch)
             }
-            learner.replica.commit(batch, pending)
+            learner.replica.commit(batch, pending, learned=False)
         for user, row in users[seal.shard].items():
             learner.users.load([user], [row])
             for chunk, hashes in seen[seal.shard][user]:
