@@ -11,11 +11,14 @@ import numpy.typing as npt
 from services.model.arena import pointers
 from services.model.arrays import F32, F64, I64, U8, U32, U64
 from services.model.catalogue import Catalogue
+from services.model.cold import year_of
 from services.model.config import ModelConfig
-from services.model.experts import CONTENT, MIXTURE
+from services.model.experts import MIXTURE
 from services.model.kernels.serving import REASONS, Asked, Lists, excluded_rows, query_vectors, serve
+from services.model.kernels.untouched import Known, add_untouched
 from services.model.kernels.view import Work
 from services.model.replica import Replica
+from services.model.rows import RowChange
 from services.model.topk import top_k
 from services.model.users import UserTable
 from services.model.views import buffers, create_system_rows, setup, view
@@ -45,7 +48,8 @@ class Ranking:
     items: U64
     """uint64[m] hashes, m <= k."""
     scores: F32
-    """float32[m] probability among the candidates; 0 for items that nobody has touched."""
+    """float32[m] probability among the candidates; an item that nobody has touched has that of the item whose place
+    it takes, or 0."""
     expert: U8
     """uint8[m] the expert that is most responsible for the item (experts.NAMES)."""
     because: U64
@@ -55,20 +59,32 @@ class Ranking:
 class Recommender:
     """Ranks the items of a replica for the users of a table. Reads both, changes neither."""
 
-    def __init__(self, config: ModelConfig, replica: Replica, users: UserTable) -> None:
+    def __init__(self, config: ModelConfig, replica: Replica, users: UserTable, new_every: int = 20) -> None:
+        """Connect the parts.
+
+        Args:
+            config: the model's settings.
+            replica: the item rows.
+            users: the user rows.
+            new_every: one place in so many goes to an item that nobody has touched, where one fits the user; 0 = none
+                but those that nothing else fills.
+        """
         self.config = config
         self.replica = replica
         self.users = users
         self.catalogue = Catalogue(config)
         self._work: Work | None = None
         self._room = 0
+        # Past the end of every list where there is to be none.
+        self._new_every = new_every or 1 << 30
+        self._following = False
 
     def recommend(self, queries: Sequence[Query], allowed: Allowed = None) -> list[Ranking]:
         """Rank for many users at once.
 
         1. every user's vector; the exact best items of the factors, with the softmax normaliser;
         2. the union with every other expert's list, scored by the log-linear score; the k best of it;
-        3. places that stay empty go to items that nobody has touched, by the user's categories.
+        3. items that nobody has touched fill up, and get one place in `new_every` where one fits.
         """
         if not queries:
             return []
@@ -93,7 +109,46 @@ class Recommender:
         norms: F64 = found.peak.astype(np.float64) + np.log(np.maximum(found.mass, 1e-30))
         out = _lists(len(queries), top)
         serve(seen_by, self.users.arrays, settings, asked, found.rows, found.size, norms, _CODES, work, out)
-        return [self._ranking(query, out, i, allowed) for i, query in enumerate(queries)]
+        self.follow()
+        if self.catalogue.cold.waiting:
+            self._add_untouched(queries, asked, allowed, out)
+        return [self._ranking(out, i) for i in range(len(queries))]
+
+    def follow(self) -> None:
+        """Tell the catalogue which items have rows, once, in the order of their slots: about that of their first
+        occurrences. From then on `Catalogue.occurred` is to be told."""
+        if not self._following:
+            self._following = True
+            table = self.replica.items.table
+            for start, end in self.replica.items.segments():
+                keys = table.keys[start:end]
+                self.catalogue.occurred(keys[keys != 0])
+
+    def rows_changed(self, changes: Sequence[RowChange]) -> None:
+        """Tell the catalogue what a sweep says of its items; before `follow` there is nothing to tell."""
+        if self._following:
+            here = [change.hash for change in changes if change.blocks is not None]
+            gone = [change.hash for change in changes if change.blocks is None]
+            self.catalogue.occurred(np.array(here, np.uint64))
+            self.catalogue.gone(np.array(gone, np.uint64))
+
+    def _add_untouched(self, queries: Sequence[Query], asked: Asked, allowed: Allowed, out: Lists) -> None:
+        catalogue, cold, rows = self.catalogue, self.catalogue.cold, self.replica.items.table.index
+        cold.set_year(year_of(queries[0].now_ms // 1000))
+        shelf, hidden = cold.shelf(), [query.exclude for query in queries]
+        known = Known(
+            catalogue.hashes,
+            catalogue.index.keys,
+            catalogue.index.slots,
+            rows.keys,
+            rows.slots,
+            pointers([len(each) for each in hidden]),
+            np.concatenate(hidden),
+        )
+        is_open = _allowed(catalogue.hashes[shelf.items], allowed)
+        room = _lists(1, out.items.shape[1])
+        users, every = self.users.arrays, self._new_every
+        add_untouched(cold.view, shelf, is_open, known, users, asked, cold.weights, every, room, out)
 
     def _buffers(self, top: int, excluded: int) -> Work:
         if self._work is None or len(self._work.best) <= top or excluded > self._room:
@@ -101,27 +156,10 @@ class Recommender:
             self._work = buffers(self.config, top, self._room)
         return self._work
 
-    def _ranking(self, query: Query, out: Lists, i: int, allowed: Allowed) -> Ranking:
+    @staticmethod
+    def _ranking(out: Lists, i: int) -> Ranking:
         n = int(out.size[i])
-        hashes, scores, experts = out.items[i, :n], out.scores[i, :n], out.expert[i, :n]
-        because = out.because[i, :n]
-        if n < query.k:
-            more = self._untouched(query, hashes, allowed)
-            hashes = np.concatenate([hashes, more])
-            scores = np.concatenate([scores, np.zeros(len(more), np.float32)])
-            experts = np.concatenate([experts, np.full(len(more), CONTENT, np.uint8)])
-            because = np.concatenate([because, np.zeros((len(more), REASONS), np.uint64)])
-        return Ranking(hashes, scores, experts, because)
-
-    def _untouched(self, query: Query, listed: U64, allowed: Allowed) -> U64:
-        """Items known only from their metadata, nearest to the user's categories first."""
-        own = _NONE if query.user < 0 or not query.exclude_seen else self.users.seen(query.user)
-        candidates = self.catalogue.items()
-        candidates = candidates[~np.isin(candidates, np.concatenate([listed, query.exclude, own]))]
-        candidates = candidates[_allowed(candidates, allowed)]
-        candidates = candidates[self.replica.items.table.index.find_many(candidates) < 0]
-        affinity = self.catalogue.affinity(candidates, self.users, query.user)
-        return candidates[np.lexsort((candidates, -affinity))][: query.k - len(listed)]
+        return Ranking(out.items[i, :n], out.scores[i, :n], out.expert[i, :n], out.because[i, :n])
 
     def _excluded(self, queries: Sequence[Query], allowed: Allowed) -> tuple[I64, I64]:
         """Sorted positions that each query must not list, end to end, with pointers."""

@@ -55,6 +55,7 @@ def compile_kernels(config: ModelConfig) -> None:
             query = Query(slot, 0, 5, nothing, np.zeros(0, np.uint32), exclude_seen)
             recommender.recommend([query], recommender.catalogue.allowed)
             recommender.recommend([query, query])
+    recommender.catalogue.first_occurrence(np.array([10_000], np.uint64))
 
 
 def _events(users: UserTable, batch: int) -> EventBatch:

@@ -36,14 +36,16 @@ class Engine:
     publishing needs no model settings of its own. What comes before the first clock is kept for it.
     """
 
-    def __init__(self, catalogue: str, item_partitions: int) -> None:
+    def __init__(self, catalogue: str, item_partitions: int, new_item_every: int) -> None:
         """Start empty.
 
         Args:
             catalogue: the setting: auto, required or ignored.
             item_partitions: partition count of the item-keyed topics.
+            new_item_every: the setting.
         """
         self._policy = catalogue
+        self._new_item_every = new_item_every
         self._record: dict[str, Any] | None = None
         self._early_items: dict[bytes, Item | None] = {}
         self._sweeps = SweepReader()
@@ -52,7 +54,7 @@ class Engine:
     def _build(self, config: ModelConfig, received: dict[bytes, Received]) -> None:
         self._replica = Replica(config)
         self.rows = UserRows(UserTable(config), received)
-        self._recommender = Recommender(config, self._replica, self.rows.table)
+        self._recommender = Recommender(config, self._replica, self.rows.table, self._new_item_every)
         self._catalogue = self._recommender.catalogue
         self._catalogue.restricted = self._policy == "required"
         self._popular = Popular(config, self._replica, self.rows.table)
@@ -68,7 +70,9 @@ class Engine:
             self._configure(record["model"])
         sweep = self._sweeps.feed(partition, key, record)
         if sweep is not None:
-            self._replica.take(partition, list(_changes(sweep)), None)
+            changes = list(_changes(sweep))
+            self._replica.take(partition, changes, None)
+            self._recommender.rows_changed(changes)
 
     @property
     def ready(self) -> bool:
@@ -78,6 +82,17 @@ class Engine:
     def load_user(self, key: bytes, record: UserRow | SeenChunk | None) -> None:
         """Take in one user-state record; None deletes."""
         self.rows.receive(key, record)
+
+    def first_occurrences(self, rows: Sequence[tuple[bytes, UserRow]]) -> None:
+        """Let the ranker of untouched items learn where the newest item of a new user row was one of them."""
+        self._recommender.follow()
+        if not self._catalogue.cold.waiting:
+            return
+        histories = [row["b"]["h"] for _, row in rows if row["b"]["h"]]
+        newest = np.frombuffer(b"".join(history[-8:] for history in histories), np.uint64)
+        for at in np.flatnonzero(self._catalogue.untouched(newest)).tolist():
+            if self._catalogue.untouched(newest[at : at + 1])[0]:
+                self._catalogue.first_occurrence(np.frombuffer(histories[at], np.uint64)[::-1])
 
     def load_metadata(self, key: bytes, item: Item | None) -> None:
         """Take in one record of the items topic; None deletes the item."""

@@ -88,7 +88,7 @@ class Publisher:
     def start(self, _epoch: int) -> None:
         """Forget everything."""
         settings = self._settings
-        self._engine = Engine(settings.catalogue, settings.item_partitions)
+        self._engine = Engine(settings.catalogue, settings.item_partitions, settings.new_item_every)
         self._policy = PublishingPolicy(settings.publish_interval_ms, settings.publish_max_lists_per_s)
         self._refresher = Refresher(settings.refresh_after_s * 1000)
         self._ends: dict[int, int] = {}
@@ -165,6 +165,7 @@ class Publisher:
         if self._engine.ready:
             rows = [(_known(key), row) for _, _, key, row in slice_rows(slice_) if row is not None and "b" in row]
             self._judge.judge(self._engine, rows, self._now_ms)
+            self._engine.first_occurrences(rows)
         for offset, _, key, value in slice_rows(slice_):
             known = _known(key)
             self._engine.load_user(known, value)

@@ -29,6 +29,12 @@ class PublishingSettings(RuntimeSettings):
         "auto",
         "Recommend only what the items topic lists: required, ignored, or auto (as soon as it lists anything).",
     )
+    new_item_every: int = setting(
+        20,
+        "One place in so many goes to an item that nobody has touched, where one fits the user's taste; 0 gives none.",
+        unit="places",
+        ge=0,
+    )
     explore_share: float = setting(
         0.0,
         "Share of list positions given to an item from below the list, with its propensity.",

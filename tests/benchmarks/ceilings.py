@@ -33,17 +33,19 @@ def main(
     data = read(events, items, limit)
     plain = ModelConfig(item_partitions=ITEM_PARTITIONS, exclude_seen=exclude_seen)
     table = Table("ceiling", "ids", "HR@10", "NDCG@10", "events ranked", "not learned")
-    for what, ids in (("max_items", len(np.unique(data.item))), ("max_users", len(data.users))):
+    for what, ids in (("items", len(np.unique(data.item))), ("users", len(data.users))):
         for share in (int(each) for each in shares.split(",")):
             room = max(-(-ids * share // 100), 1)
             # A full table shares its ids over the partitions unevenly: at 100 % every partition may hold its own.
-            config = plain if share == 100 else replace(plain, **{what: room})  # noqa: PLR2004
+            if share == 100:
+                config = plain
+            else:
+                config = replace(plain, max_items=room) if what == "items" else replace(plain, max_users=room)
             simulation = Simulation(data, config, 1, 100)
             one = figures(simulation.run(rank_every=rank_every).rank)
             skipped = sum(learner.skipped for learner in simulation.learners)
-            table.add_row(
-                f"{what} {share} %", str(room), f"{one['hr']:.4f}", f"{one['ndcg']:.4f}", str(one["events"]), str(skipped)
-            )
+            hr, ndcg = f"{one['hr']:.4f}", f"{one['ndcg']:.4f}"
+            table.add_row(f"{share} % of {what}", str(room), hr, ndcg, str(one["events"]), str(skipped))
     Console().print(table)
 
 

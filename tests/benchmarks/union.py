@@ -1,8 +1,8 @@
-"""`python -m tests.benchmarks.union --events FILE --items FILE [--exclude-seen]`: lists from the union, and from everything.
+"""`python -m tests.benchmarks.union --events FILE --items FILE [--exclude-seen]`: lists from the union of lists.
 
 Serving scores the union of the experts' exact best items with the full formula. Before every N-th event of a stream,
 this makes the user's list so, and once more with every item of the catalogue as a candidate, and compares: how many
-of the 10 best are the same items, and what HR@10 and NDCG@10 the event gives either list.
+of the 10 best are the same items, and what HR@10 and NDCG@10 the event gives each list.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main(
     items: Annotated[str | None, typer.Option(metavar="FILE")] = None,
     exclude_seen: Annotated[bool, typer.Option("--exclude-seen")] = False,
     limit: Annotated[int | None, typer.Option()] = None,
+    lengths: Annotated[str, typer.Option(help="Comma-separated: items of every expert's list.")] = "15,50,200",
     every: Annotated[int, typer.Option(help="Events between two lists.", min=1)] = 50,
 ) -> None:
     """Print the table."""
@@ -44,10 +45,10 @@ def main(
     simulation = Simulation(data, config, 1, every)
     (learner,) = simulation.learners
     # Lists as long as the catalogue: the union of the experts' lists is then everything.
-    whole = replace(config, list_length=len(data.items))
-    rankers = [Recommender(each, learner.replica, learner.users) for each in (config, whole)]
-    ranks: tuple[list[int], list[int]] = [], []
-    common, first = [], []
+    tops = [*(int(each) for each in lengths.split(",")), len(data.items)]
+    rankers = [Recommender(replace(config, list_length=top), learner.replica, learner.users) for top in tops]
+    ranks: list[list[int]] = [[] for _ in tops]
+    common: list[list[float]] = [[] for _ in tops]
 
     def compare(at: int) -> None:
         if at >= len(data):
@@ -57,22 +58,21 @@ def main(
         if user < 0 or (exclude_seen and (learner.users.seen(user) == target).any()):
             return
         query = Query(user, int(data.t_ms[at]), TOP, _NONE, _NO_CONTEXT, exclude_seen)
-        union, everything = (ranker.recommend([query])[0].items for ranker in rankers)
-        if not len(everything):
+        listed = [ranker.recommend([query])[0].items for ranker in rankers]
+        if not len(listed[-1]):
             return
-        for kept, listed in zip(ranks, (union, everything), strict=True):
-            found = np.flatnonzero(listed == target)
-            kept.append(int(found[0]) + 1 if len(found) else 0)
-        common.append(len(np.intersect1d(union, everything)) / len(everything))
-        first.append(float(union[0] == everything[0]))
+        for i, each in enumerate(listed):
+            found = np.flatnonzero(each == target)
+            ranks[i].append(int(found[0]) + 1 if len(found) else 0)
+            common[i].append(len(np.intersect1d(each, listed[-1])) / len(listed[-1]))
 
     simulation.run(rank_every=0, progress=compare)
-    table = Table("list of", "HR@10", "NDCG@10", "lists")
-    for name, kept in zip(("the union", "every item"), ranks, strict=True):
+    table = Table("candidates", "HR@10", "NDCG@10", "same 10 best", "lists")
+    for top, kept, shared in zip(tops, ranks, common, strict=True):
         one = figures(np.array(kept, np.float32))
-        table.add_row(name, f"{one['hr']:.4f}", f"{one['ndcg']:.4f}", str(one["events"]))
+        name = "every item" if top == len(data.items) else f"the best {top} of every expert"
+        table.add_row(name, f"{one['hr']:.4f}", f"{one['ndcg']:.4f}", f"{np.mean(shared):.2%}", str(one["events"]))
     Console().print(table)
-    Console().print(f"{np.mean(common):.2%} of the 10 best are the same items, {np.mean(first):.2%} of the first places")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def bytes_per_event(settings: KafkaSettings, events: int) -> dict[str, dict[str,
 def memory_per_row(settings: KafkaSettings) -> dict[str, Any]:
     """{"user_row_bytes", "users", "item_row_bytes", "items"}: the tables as publishing holds them."""
     client = reader(settings)
-    engine = Engine("auto", settings.item_partitions)
+    engine = Engine("auto", settings.item_partitions, 20)
     try:
         for message in read_to_end(client, _whole(client, "item-state", settings)):
             key, value = bytes(message.key() or b""), message.value()

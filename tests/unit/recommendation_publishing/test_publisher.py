@@ -211,6 +211,92 @@ def test_an_item_without_events_is_recommended_when_nothing_else_is_left() -> No
     assert [entry["item_id"] for entry in record["items"]] == ["new"]
 
 
+def announced(item_id: str, category: str) -> tuple[bytes, dict[str, Any]]:
+    """A record of the items topic."""
+    about = {"item_id": item_id, "title": item_id, "categories": [category], "year": None, "available": True}
+    return item_id.encode(), about
+
+
+def jazz_and_rock(**settings: Any) -> World:
+    """Everybody but ann and bob takes everything; ann takes jazz, bob rock; all of it is touched."""
+    w = world(**settings)
+    w.publisher.load(a_slice(ITEMS, [announced(f"{kind}-{n}", kind) for kind in ("jazz", "rock") for n in range(15)]))
+    crowd = [(f"u{n}", f"{kind}-{(n + k) % 15}") for n in range(20) for k in range(5) for kind in ("jazz", "rock")]
+    taken = [(user, f"{kind}-{n}") for user, kind in (("ann", "jazz"), ("bob", "rock")) for n in range(4)]
+    w.publisher.load(a_slice(ROWS, w.learn([*crowd, *taken])))
+    w.sweep()
+    return w
+
+
+def test_an_item_that_was_only_announced_enters_the_lists_of_those_whose_taste_it_fits() -> None:
+    """A place in twenty is for an item that nobody has touched, where it fits the user's taste, and only there."""
+    w = jazz_and_rock()
+    w.publisher.load(a_slice(ITEMS, [announced("brand-new", "jazz")]))
+    for_ann, for_bob = lists(w.step(0, requests=[request("ann", k=20), request("bob", k=20)]))
+    assert [item["item_id"] for item in for_ann["items"]].index("brand-new") == 19
+    assert for_ann["items"][19]["signal"] == "content"
+    assert for_ann["items"][18]["score"] >= for_ann["items"][19]["score"] > 0
+    assert len(for_bob["items"]) == 20
+    assert "brand-new" not in {item["item_id"] for item in for_bob["items"]}
+
+
+def test_how_many_places_new_items_get_is_a_setting() -> None:
+    """With one place in five for new items two of them are in a list of ten, with none there is none."""
+    for every, places in ((5, [4, 9]), (0, [])):
+        w = jazz_and_rock(new_item_every=every)
+        w.publisher.load(a_slice(ITEMS, [announced(f"new-{n}", "jazz") for n in range(3)]))
+        (record,) = lists(w.step(0, requests=[request("ann", k=10)]))
+        assert [at for at, item in enumerate(record["items"]) if item["item_id"].startswith("new")] == places
+
+
+def test_an_announced_item_is_listed_only_where_it_may_be() -> None:
+    """Neither excluded nor unavailable items get the place, nor one that the user has just taken."""
+    w = jazz_and_rock()
+    w.publisher.load(a_slice(ITEMS, [announced("brand-new", "jazz")]))
+    (record,) = lists(w.step(0, requests=[request("ann", k=20, exclude=["brand-new"])]))
+    assert "brand-new" not in {item["item_id"] for item in record["items"]}
+    key, about = announced("brand-new", "jazz")
+    w.publisher.load(a_slice(ITEMS, [(key, {**about, "available": False})]))
+    (record,) = lists(w.step(0, requests=[request("ann", k=20)]))
+    assert "brand-new" not in {item["item_id"] for item in record["items"]}
+    w.publisher.load(a_slice(ITEMS, [announced("brand-new", "jazz")]))
+    out = w.step(10_000, rows=w.learn([("ann", "brand-new")]), requests=[request("ann", k=20)])
+    assert all("brand-new" not in {item["item_id"] for item in record["items"]} for record in lists(out))
+
+
+def test_the_ranker_of_untouched_items_learns_from_first_occurrences() -> None:
+    """A new user row whose newest item was untouched moves the weights; the item's own row is no further lesson."""
+    w = jazz_and_rock()
+    names = [f"new-{n}" for n in range(60)]
+    w.publisher.load(a_slice(ITEMS, [announced(name, ("jazz", "rock")[n % 2]) for n, name in enumerate(names)]))
+    w.step(0, requests=[request("ann")])
+    cold = w.publisher._engine._catalogue.cold
+    before = cold.weights.copy()
+    w.step(0, rows=w.learn([("ann", "new-0")]))
+    assert cold.waiting == 59
+    moved = cold.weights.copy()
+    assert (moved != before).any()
+    w.sweep()
+    assert cold.waiting == 59
+    w.step(0, rows=w.learn([("ann", "jazz-9")]))
+    assert (cold.weights == moved).all()
+
+
+def test_a_stranger_gets_trends_and_what_is_like_recent_first_occurrences() -> None:
+    """Without history the announced item of the kind that people now begin to take is the one that is listed."""
+    w = jazz_and_rock()
+    w.step(0)
+    for n in range(12):
+        w.publisher.load(a_slice(ITEMS, [announced(f"fresh-{n}", "jazz")]))
+        w.step(0, rows=w.learn([(f"u{n}", f"fresh-{n}")]))
+        w.sweep()
+    w.publisher.load(a_slice(ITEMS, [announced(f"last-{kind}", kind) for kind in ("jazz", "rock")]))
+    (record,) = lists(w.step(0, requests=[request("stranger", k=20)]))
+    listed = [item["item_id"] for item in record["items"]]
+    assert listed[19] == "last-jazz"
+    assert "last-rock" not in listed
+
+
 def test_with_nothing_to_recommend_a_request_still_gets_an_answer() -> None:
     """An empty list with its reason is better than silence."""
     (record,) = lists(world().step(0, requests=[request("ann")]))
