@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.model.arena import HashIndex, list_bytes, list_clear, list_pool, lists_set, reserve
+from services.model.arena import HashIndex, list_bytes, list_clear, list_pool, reserve
 from services.model.arrays import F32, I64, U32, Mask
 from services.model.kernels.cold import (
     AGES,
-    CATEGORY,
     COLUMNS,
     NEWEST,
-    YEAR,
     ColdView,
     age_of,
     count_untouched,
-    evidence,
+    describe,
+    evidence_of,
     first_occurrence,
     forget_profile,
     profile,
@@ -105,14 +104,8 @@ class ColdRanker:
             return
         touched = self._state[item] == _TOUCHED
         self.remove(item)
-        lists_set(v.content, np.array([item], np.int64), np.array([0, len(features)], np.int64), features)
-        years = content[content >> 28 == YEAR]
-        v.year[item] = int(years[-1] & 0x0FFF_FFFF) if len(years) else 0
-        categories = int((v.kind[features] == CATEGORY).sum())
-        v.per_category[item] = 1.0 / categories if categories else 0.0
-        v.having[features] += 1
         self._n += 1
-        weigh(v, np.array([item], np.int64), features, self._n)
+        describe(v, item, content, features, self._n)
         self._state[item] = _TOUCHED
         if not touched:
             self.release(item)
@@ -198,8 +191,7 @@ class ColdRanker:
         chosen = np.concatenate([[item], drawn[drawn != item]])
         rows = np.zeros((len(chosen), COLUMNS), np.float32)
         profile(v, newest[:NEWEST])
-        for i, each in enumerate(chosen.tolist()):
-            evidence(v, each, self._year_now, rows[i])
+        evidence_of(v, chosen, self._year_now, rows)
         forget_profile(v, newest[:NEWEST])
         score = rows @ self.weights
         p = np.exp(score - score.max())
@@ -229,12 +221,13 @@ class ColdRanker:
         """int64[m] ordinals of content features, in order, without those that found no room."""
         words = content.astype(np.uint64)
         ordinals = self._features.find_many(words)
-        for i in np.flatnonzero(ordinals < 0).tolist():
-            ordinal = self._features.size
-            if ordinal < len(self.view.kind):
-                self._features.insert(words[i : i + 1], np.array([ordinal], np.int64))
-                self.view.kind[ordinal] = int(content[i]) >> 28
-                ordinals[i] = ordinal
+        if ordinals.size and ordinals.min() >= 0:
+            return ordinals
+        new = np.unique(words[ordinals < 0])[: len(self.view.kind) - self._features.size]
+        first = self._features.size
+        self._features.insert(new, np.arange(first, first + len(new)))
+        self.view.kind[first : first + len(new)] = new >> np.uint64(28)
+        ordinals = self._features.find_many(words)
         return ordinals[ordinals >= 0]
 
     def _weigh(self) -> None:

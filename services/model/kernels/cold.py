@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.model.arena import Lists
-from services.model.arrays import F32, I32, I64
+from services.model.arena import Lists, lists_set
+from services.model.arrays import F32, I32, I64, U32
 from services.model.jit import allocating_kernel, inline, kernel
 
 COLUMNS = 10
@@ -99,6 +99,22 @@ def weigh(v: ColdView, items: I64, features: I64, n: int) -> None:
             if v.kind[f] == WORD:
                 square += np.float64(v.rarity[f]) ** 2
         v.norm[item] = 1.0 / np.sqrt(square + 1e-6)
+
+
+@kernel
+def describe(v: ColdView, item: int, content: U32, features: I64, n: int) -> None:
+    """What an item's row says of it: its list is features, the ordinals of (some of) its content; n items in all."""
+    lists_set(v.content, np.array([item]), np.array([0, len(features)]), features)
+    v.year[item] = 0
+    for word in content:
+        if word >> np.uint32(28) == YEAR:
+            v.year[item] = np.int32(word & np.uint32(0x0FFF_FFFF))
+    categories = 0
+    for f in features:
+        v.having[f] += np.float32(1.0)
+        categories += v.kind[f] == CATEGORY
+    v.per_category[item] = np.float32(1.0) / np.float32(categories) if categories else np.float32(0.0)
+    weigh(v, np.array([item]), features, n)
 
 
 @kernel
@@ -239,6 +255,13 @@ def evidence(v: ColdView, item: int, now_year: int, out: F32) -> None:
         out[6] = -min(abs(np.float32(v.year[item]) - v.totals[3]) * np.float32(0.1), np.float32(5.0))
     if v.year[item] > 0 and v.totals[4] > 0:
         out[9] = -min(abs(np.float32(v.year[item]) - v.totals[4]) * np.float32(0.1), np.float32(5.0))
+
+
+@kernel
+def evidence_of(v: ColdView, items: I64, now_year: int, out: F32) -> None:
+    """The columns of untouched items, one row each."""
+    for i in range(len(items)):
+        evidence(v, items[i], now_year, out[i])
 
 
 @allocating_kernel
