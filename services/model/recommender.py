@@ -126,7 +126,7 @@ class Recommender:
 
     def rows_changed(self, changes: Sequence[RowChange]) -> None:
         """Tell the catalogue what a sweep says of its items; before `follow` there is nothing to tell."""
-        if self._following:
+        if self._following and len(self.catalogue):
             here = [change.hash for change in changes if change.blocks is not None]
             gone = [change.hash for change in changes if change.blocks is None]
             self.catalogue.occurred(np.array(here, np.uint64))

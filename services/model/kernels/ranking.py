@@ -30,6 +30,9 @@ from services.model.layout import SCORE_FEATURES
 from services.model.users import UserArrays
 
 COLUMNS = F_MIXTURE + 1
+BUCKET_RATE = 0.2
+"""Share of the learning rate at which a bucket's own weights step: a bucket sees few events, and what it takes for its
+own difference is at first the noise of those."""
 
 
 @kernel
@@ -141,10 +144,11 @@ def learn_score(v: View, bucket: int, w: Work, n: int, at: int, rate: float) -> 
         for f in range(COLUMNS):
             w.slope[f] += p * w.features[i, f]
     for row in (v.system[0], v.system[1 + bucket]):
+        step = np.float32(rate) if row == v.system[0] else np.float32(BUCKET_RATE * rate)
         for f in range(COLUMNS):
             g = w.slope[f]
             v.w_acc[row, f] += g * g
-            v.w[row, f] -= np.float32(rate) * g / np.sqrt(v.w_acc[row, f])
+            v.w[row, f] -= step * g / np.sqrt(v.w_acc[row, f])
 
 
 __all__ = ["COLUMNS", "SCORE_FEATURES", "candidates", "exclude", "gather", "learn_mixture", "learn_score", "score"]
