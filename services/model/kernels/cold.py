@@ -101,7 +101,7 @@ def weigh(v: ColdView, items: I64, features: I64, n: int) -> None:
         v.norm[item] = 1.0 / np.sqrt(square + 1e-6)
 
 
-@kernel
+@allocating_kernel
 def describe(v: ColdView, item: int, content: U32, features: I64, n: int) -> None:
     """What an item's row says of it: its list is features, the ordinals of (some of) its content; n items in all."""
     lists_set(v.content, np.array([item]), np.array([0, len(features)]), features)

@@ -14,7 +14,7 @@ import numpy as np
 from services.model.arena import index_find
 from services.model.arrays import F32, I32, I64, U64, Mask
 from services.model.experts import CONTENT
-from services.model.jit import inline, kernel
+from services.model.jit import allocating_kernel, inline, kernel
 from services.model.kernels.cold import CATEGORY, NEWEST, WORD, ColdView, forget_profile, profile, pull_of
 from services.model.kernels.serving import Asked, Lists
 from services.model.users import UserArrays
@@ -54,13 +54,18 @@ class Known(NamedTuple):
     """Hashes that query i must not list: hidden[hidden_ptr[i]:hidden_ptr[i + 1]]."""
 
 
+@inline
+def _tells(kind: int) -> bool:
+    """Whether a feature of this kind says something of a user's taste."""
+    return kind == CATEGORY or kind == WORD  # noqa: PLR1714  (a set would be made for every feature)
+
+
 @kernel
 def _count_told(v: ColdView, items: I64, ptr: I64) -> None:
     for i in range(len(items)):
         at, n = v.content.where[items[i]], 0
         for j in range(at, at + v.content.length[items[i]]):
-            kind = v.kind[v.content.keys[j]]
-            n += kind in {CATEGORY, WORD}
+            n += _tells(v.kind[v.content.keys[j]])
         ptr[i + 1] = ptr[i] + n
 
 
@@ -70,7 +75,7 @@ def _copy_told(v: ColdView, items: I64, ptr: I64, feature: I32) -> None:
         at, n = v.content.where[items[i]], ptr[i]
         for j in range(at, at + v.content.length[items[i]]):
             f = v.content.keys[j]
-            if v.kind[f] in {CATEGORY, WORD}:
+            if _tells(v.kind[f]):
                 feature[n] = f
                 n += 1
 
@@ -132,26 +137,29 @@ def _unlisted(users: UserArrays, seen: int, known: Known, first: int, end: int, 
 def _put_in(out: Lists, i: int, k: int, every: int, keys: U64, found: int, fitting: int, old: Lists) -> None:
     """Put `found` items, best first, of which `fitting` may take the place of a listed one, into list i; `old` is room
     for a list. An item has the score of the one whose place it takes."""
-    n = out.size[i]
+    n, reasons = out.size[i], out.because.shape[2]
     for r in range(n):
         old.items[0, r], old.scores[0, r], old.expert[0, r] = out.items[i, r], out.scores[i, r], out.expert[i, r]
-        old.because[0, r, :] = out.because[i, r, :]
+        for c in range(reasons):
+            old.because[0, r, c] = out.because[i, r, c]
     size = min(k, n + found)
     taken, kept = 0, 0
     for r in range(size):
-        if kept == n or (taken < fitting and r % every == every - 1):
+        new = kept == n or (taken < fitting and r % every == every - 1)
+        for c in range(reasons):
+            out.because[i, r, c] = np.uint64(0) if new else old.because[0, kept, c]
+        if new:
             out.items[i, r], out.expert[i, r] = keys[taken], CONTENT
             out.scores[i, r] = old.scores[0, kept] if kept < n else np.float32(0.0)
-            out.because[i, r, :] = np.uint64(0)
             taken += 1
         else:
             out.items[i, r], out.scores[i, r] = old.items[0, kept], old.scores[0, kept]
-            out.expert[i, r], out.because[i, r, :] = old.expert[0, kept], old.because[0, kept, :]
+            out.expert[i, r] = old.expert[0, kept]
             kept += 1
     out.size[i] = size
 
 
-@kernel
+@allocating_kernel
 def add_untouched(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no tuple)
     v: ColdView,
     shelf: Shelf,
