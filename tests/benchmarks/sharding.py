@@ -2,8 +2,9 @@
 
 Full-catalogue HR@10 and NDCG@10 with 1, 2, 4 and 8 user shards on the same stream, exchanges paced in events; how
 far the replicas' item vectors are from the owners' just before an exchange; bytes of item-deltas per event. Without
---events, on a synthetic stream of 1 M items: the bytes that a large catalogue costs. With --live, the last row
-once more through the real topics (sharding_live.py; minutes for 20,000 events, so with --limit).
+--events, on a synthetic stream of 1 M items: the bytes that a large catalogue costs. With --stale, the
+rows of several shards as they would be if nothing were lost but time. With --live, the last row once more through the
+real topics (minutes for 20,000 events, so with --limit).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from services.evaluation.prequential import Simulation
 from services.evaluation.stream import Stream
 from services.model.config import ModelConfig
 from tests.benchmarks import sharding_live
+from tests.benchmarks.sharding_stale import Stale
 
 CATALOGUE = 1_000_000
 EVENTS = 20_000
@@ -66,6 +68,7 @@ def main(
     limit: Annotated[int | None, typer.Option()] = None,
     exchange_events: Annotated[str, typer.Option(help="Comma-separated.")] = "100,1000",
     shards: Annotated[str, typer.Option(help="Comma-separated.")] = "1,2,4,8",
+    stale: Annotated[bool, typer.Option("--stale", help="What staleness alone costs (sharding_stale.py).")] = False,
     live: Annotated[bool, typer.Option("--live", help="The last row once more, through the real topics.")] = False,
 ) -> None:
     """Print the table."""
@@ -82,14 +85,14 @@ def main(
                 max_items=2 * len(data.items),
                 max_users=2 * len(data.users),
             )
-            simulation = Simulation(data, config, count, exchange)
+            simulation = (Stale if stale and count > 1 else Simulation)(data, config, count, exchange)
             started = time.process_time()
             result = simulation.run(probe=not large)
             spent = time.process_time() - started
             one = figures(result.rank)
             largest = sorted(result.block_bytes.items(), key=lambda each: -each[1])[:4]
             table.add_row(
-                str(count),
+                f"{count}{' stale' if type(simulation) is Stale else ''}",
                 str(exchange),
                 "" if large else f"{one['hr']:.4f}",
                 "" if large else f"{one['ndcg']:.4f}",
