@@ -61,7 +61,7 @@ class ModelConfig:
     """Share of the events that the log-linear score and the mixture learn from."""
     score_warm_up: int = 20_000
     """Events of all users until which they learn from every event."""
-    score_rate: float = 0.1
+    score_rate: float = 0.07
     """Learning rate of the log-linear weights."""
     trends: int = 512
     """Length of the lists of the most popular items."""

@@ -2,8 +2,8 @@
 
     sum       x' = x + d;  where the row's sum passes a cap C: x' *= C / sum
     decayed   a' = max(a, ad);  c' = c 2^((a - a')·T/h) + d 2^((ad - a')·T/h)       T = TICK_S
-    adagrad   s = min(1, (sqrt(A_seen) + sqrt(A_seen - dA)) / (sqrt(A + dA) + sqrt(A)));
-              x' = x + s·d;  A' = A + dA                                             (per group)
+    adagrad   A' = A + dA;  s = min(1, (sqrt(A_seen) + sqrt(A_seen - dA)) / (sqrt(A') + sqrt(A)))
+              / (1 + c·(A' - A_seen) / sqrt(A'));  x' = x + s·d           (per group; c: Block.crowding)
     pairs     increments follow from (weight, place, tick); a full list gives way at its weakest entry
     replace   the new list
 
@@ -86,12 +86,16 @@ def fold_decayed(data: F32, rows: I64, deltas: F32, rate: F64) -> None:
 
 
 @kernel
-def fold_adagrad(data: F32, acc: F32, rows: I64, deltas: F32) -> None:
+def fold_adagrad(data: F32, acc: F32, rows: I64, deltas: F32, crowding: float) -> None:
     """Add, rescaled to the accumulator that the owner has reached.
 
     Adagrad moves by the integral of g/sqrt(A) while A grows by g², that is by 2·(sqrt(A_end) - sqrt(A_start))
     for gradients of one direction. The scale is the ratio of that for the owner's A and for the sender's:
     many shards that push the same way end where one shard that saw all their events would have ended.
+
+    Parameters that every event pulls towards an optimum need more than that: shards that start from the same row
+    each go most of the way, and the sum overshoots. In a softmax the mean g² is the curvature, so what the others
+    have gone of the way grows with their part of the accumulator, A' - A_seen, times the step 1/sqrt(A').
     """
     width, groups = data.shape[1], acc.shape[1]
     size = width // groups
@@ -105,7 +109,9 @@ def fold_adagrad(data: F32, acc: F32, rows: I64, deltas: F32) -> None:
             scale = np.float32(1.0)
             if seen < grown:
                 start = max(seen - deltas[i, width + g], np.float32(0.0))
-                scale = min(scale, (np.sqrt(seen) + np.sqrt(start)) / (np.sqrt(grown) + np.sqrt(acc[row, g])))
+                root = np.sqrt(grown)
+                scale = min(scale, (np.sqrt(seen) + np.sqrt(start)) / (root + np.sqrt(acc[row, g])))
+                scale /= np.float32(1.0) + np.float32(crowding) * (grown - seen) / root
             acc[row, g] = grown
             for j in range(g * size, (g + 1) * size):
                 data[row, j] += scale * deltas[i, j]

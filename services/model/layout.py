@@ -40,6 +40,10 @@ SCORE_FEATURES = 28
 MIXTURE_MEMORY = 500.0
 """Events that a bucket's mixture weights remember."""
 
+SCORE_CROWDING = 0.5
+"""Crowding of the log-linear weights. One feature alone would need the learning rate, 0.07; but the experts say much
+the same, and what their evidence has in common is learned by all of their weights at once (docs/decisions/005)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -61,6 +65,8 @@ class Block:
     """sum: a row whose sum passes it is scaled back to it; 0 = none."""
     accumulator: float = 0.0
     """adagrad: initial accumulator."""
+    crowding: float = 0.0
+    """adagrad: how much less a delta counts for what other shards did to the row meanwhile (fold.py)."""
     limit: int = 0
     """pairs, replace: ceiling of the list."""
 
@@ -124,7 +130,7 @@ def blocks(config: ModelConfig, row: RowKind) -> tuple[Block, ...]:
         "system": (
             Block("totals", "system", "decayed", len(config.halflives_s), halflives_s=config.halflives_s),
             Block("pi", "system", "sum", EXPERTS, start=1.0, cap=MIXTURE_MEMORY),
-            Block("w", "system", "adagrad", SCORE_FEATURES, 1, accumulator=1.0),
+            Block("w", "system", "adagrad", SCORE_FEATURES, 1, accumulator=1.0, crowding=SCORE_CROWDING),
             Block("gates", "system", "adagrad", 2 * GAPS, 1, start=1.0, accumulator=1.0),
         ),
     }

@@ -157,7 +157,7 @@ class BlockStore:
         elif kind == "decayed":
             fold.fold_decayed(self.data, rows, values, self.rates)
         elif kind == "adagrad":
-            fold.fold_adagrad(self.data, self.acc, rows, fold.unpack(values, self.block))
+            fold.fold_adagrad(self.data, self.acc, rows, fold.unpack(values, self.block), self.block.crowding)
         elif kind == "replace" and self.lists is not None:
             fold.fold_replace(self.lists, rows, values.view(np.uint32).reshape(-1))
         elif self.lists is not None and neighbours is not None:

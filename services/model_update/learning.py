@@ -15,7 +15,7 @@ import numpy as np
 from services.contracts.inner import user_state
 from services.contracts.inner.features import EventFeature
 from services.contracts.inner.user_state import SeenChunk, UserRow, seen_key
-from services.model.arrays import I64
+from services.model.arrays import F32, I64
 from services.model.config import ModelConfig
 from services.model.learner import Learner
 from services.model.rows import DeltaSet
@@ -48,6 +48,8 @@ class Learned:
     """{features partition: [from, to)} of the parts whose position moved."""
     events: int
     """Events and implied negatives in the ranges."""
+    ranks: F32
+    """float32[learned from] rank of each observed item before it was learned from; empty without `probe`."""
 
 
 @dataclass(slots=True)
@@ -63,13 +65,15 @@ class _Chosen:
 class BatchLearner:
     """Learns batch after batch, and remembers which user rows they changed until these are written."""
 
-    def __init__(self, config: ModelConfig, users: UserRows, epoch: int) -> None:
+    def __init__(self, config: ModelConfig, users: UserRows, epoch: int, *, probe: bool = False) -> None:
+        """Make the learner of one incarnation; `probe` ranks what it learns from, which changes nothing else."""
         self.config = config
         self.users = users
         self.learner = Learner(config)
         # The rows outlive the learner: in a rebuild, several learners in turn work on the rows of a partition.
         self.learner.users = users.table
         self._epoch = epoch
+        self._probe = probe
         self._idle_ms = int(config.user_idle_s * 1000)
         self._changed: dict[int, bytes] = {}
         """Preferences that came with the newest event, by slot of the changed user."""
@@ -92,17 +96,19 @@ class BatchLearner:
         for part in sorted(parts, key=lambda one: one.partition):
             events += self._choose(part, chosen)
         deltas: dict[int, DeltaSet] = {}
+        ranks = np.zeros(0, np.float32)
         if chosen.records:
             slots = np.concatenate(chosen.slots)
             arrays = event_batch(chosen.records, slots, np.concatenate(chosen.seeds), self.config.item_partitions)
-            deltas = self.learner.learn(arrays, batch)
+            deltas = self.learner.learn(arrays, batch, probe=self._probe)
+            ranks = self.learner.ranks.rank
             self._note(chosen.records, slots, np.concatenate(chosen.ends))
             for gone in self.learner.evicted_users():
                 self.users.forget(gone.slot)
                 self._changed.pop(gone.slot, None)
                 self._gone(gone.user, gone.partition, [seen_key(gone.user, chunk) for chunk in range(gone.chunks)])
         ranges = {str(part.partition): [part.start, part.end] for part in parts if part.end > part.start}
-        return Learned(deltas, ranges, events)
+        return Learned(deltas, ranges, events, ranks)
 
     def _choose(self, part: Part, chosen: _Chosen) -> int:
         """Append the part's events that are to be learned; returns how many there are in all."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from services.contracts.inner.item_deltas import BatchSeal, Deltas
 from services.contracts.inner.user_state import SeenChunk, UserRow
+from services.model.arrays import F32
 from services.model.config import ModelConfig
 from services.model.owner import ItemOwner
 from services.model.rows import RowChange
@@ -101,8 +102,9 @@ class _Owner:
 class _Shard:
     """A user shard: its replica at the clock of its last batch."""
 
-    def __init__(self, users: UserRows) -> None:
+    def __init__(self, users: UserRows, *, probe: bool) -> None:
         self._users = users
+        self._probe = probe
         self._owners: dict[int, _Owner] = {}
         self.epoch = -1
         self.next_batch = 0
@@ -110,7 +112,7 @@ class _Shard:
     def begin(self, config: ModelConfig, epoch: int) -> None:
         """A new incarnation: the replica is read anew from the owners."""
         self.epoch, self.next_batch = epoch, 0
-        self.learner = BatchLearner(config, self._users, epoch)
+        self.learner = BatchLearner(config, self._users, epoch, probe=self._probe)
         for partition, owner in self._owners.items():
             owner.owner.sweep()
             self.learner.learner.replica.take(partition, list(owner.owner.rows()), None)
@@ -162,13 +164,15 @@ class Rebuild:
     and one copy of the item rows per user shard.
     """
 
-    def __init__(self, features: Mapping[int, Records], deltas: Mapping[int, Records]) -> None:
+    def __init__(self, features: Mapping[int, Records], deltas: Mapping[int, Records], *, probe: bool = False) -> None:
         """Make a rebuild.
 
         Args:
             features: decoded records of every features partition (services.model_update.decoders.feature).
             deltas: of every item-deltas partition.
+            probe: rank every observed item at the clock of its batch (`ranks`).
         """
+        self._probe = probe
         self._features = {partition: _Features(records) for partition, records in features.items()}
         self._logs = {partition: _Log(iter(records)) for partition, records in deltas.items()}
         self._shards: dict[str, _Shard] = {}
@@ -178,6 +182,10 @@ class Rebuild:
         self.config = ModelConfig()
         self.batches = 0
         self.events = 0
+        self.ranks: list[F32] = []
+        """With `probe`: the ranks of every batch, as services.evaluation.metrics takes them."""
+        self.clocks: set[tuple[tuple[str, int], ...]] = set()
+        """The clocks that batches were learned at: how often the shards and the owners have met."""
         self.user_records: dict[bytes, UserRow | SeenChunk] = {}
         """What user-state must hold, by key."""
 
@@ -200,7 +208,7 @@ class Rebuild:
 
     def _batch(self, offset: int, seal: BatchSeal) -> Difference | None:
         config, users = self._configure(seal)
-        shard = self._shards.setdefault(seal["s"], _Shard(users))
+        shard = self._shards.setdefault(seal["s"], _Shard(users, probe=self._probe))
         if seal["e"] != shard.epoch:
             shard.begin(config, seal["e"])
         if seal["b"] != shard.next_batch:
@@ -226,6 +234,9 @@ class Rebuild:
                 self.user_records[key] = record
         self.batches += 1
         self.events += learned.events
+        if self._probe:
+            self.ranks.append(learned.ranks)
+            self.clocks.add(tuple(sorted(seal["clock"].items())))
         if learned.events != seal["events"]:
             return Difference(
                 "item-deltas", 0, offset, f"the seal counts {seal['events']} events, its ranges hold {learned.events}"

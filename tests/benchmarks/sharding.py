@@ -2,7 +2,9 @@
 
 Full-catalogue HR@10 and NDCG@10 with 1, 2, 4 and 8 user shards on the same stream, exchanges paced in events; how
 far the replicas' item vectors are from the owners' just before an exchange; bytes of item-deltas per event. Without
---events, on a synthetic stream of 1 M items: the bytes that a large catalogue costs.
+--events, on a synthetic stream of 1 M items: the bytes that a large catalogue costs. With --stale, the
+rows of several shards as they would be if nothing were lost but time. With --live, the last row once more through the
+real topics (minutes for 20,000 events, so with --limit).
 """
 
 from __future__ import annotations
@@ -16,10 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.evaluate import read
+from services.cli.produce.columns import ITEMS
+from services.cli.produce.source import BadRowError, Source
+from services.contracts.edge import codec_for
 from services.evaluation.metrics import figures
 from services.evaluation.prequential import Simulation
 from services.evaluation.stream import Stream
 from services.model.config import ModelConfig
+from tests.benchmarks import sharding_live
+from tests.benchmarks.sharding_stale import Stale
 
 CATALOGUE = 1_000_000
 EVENTS = 20_000
@@ -45,16 +52,29 @@ def synthetic(n: int, items: int) -> Stream:
     )
 
 
+def catalogue(file: str) -> list[tuple[bytes, bytes]]:
+    """(key, value) records of the topic items."""
+    codec = codec_for("items")
+    with Source(file, ITEMS) as source:
+        records = [record for record in source.rows() if not isinstance(record, BadRowError)]
+    return [(str(record["item_id"]).encode(), codec.encode(record)) for record in records]
+
+
 def main(
+    *,
     events: Annotated[str | None, typer.Option(metavar="FILE")] = None,
     items: Annotated[str | None, typer.Option(metavar="FILE")] = None,
     exclude_seen: Annotated[bool, typer.Option("--exclude-seen")] = False,
     limit: Annotated[int | None, typer.Option()] = None,
     exchange_events: Annotated[str, typer.Option(help="Comma-separated.")] = "100,1000",
     shards: Annotated[str, typer.Option(help="Comma-separated.")] = "1,2,4,8",
+    stale: Annotated[bool, typer.Option("--stale", help="What staleness alone costs (sharding_stale.py).")] = False,
+    live: Annotated[bool, typer.Option("--live", help="The last row once more, through the real topics.")] = False,
 ) -> None:
     """Print the table."""
     large = events is None
+    if live and (large or not exclude_seen):
+        raise typer.BadParameter("--live needs --events, and --exclude-seen, as the services learn by default")
     data = synthetic(EVENTS, CATALOGUE) if events is None else read(events, items, limit)
     table = Table("shards", "exchange", "HR@10", "NDCG@10", "apart", "bytes/event", "of which", "events/s")
     for exchange in (int(each) for each in exchange_events.split(",")):
@@ -65,14 +85,14 @@ def main(
                 max_items=2 * len(data.items),
                 max_users=2 * len(data.users),
             )
-            simulation = Simulation(data, config, count, exchange)
+            simulation = (Stale if stale and count > 1 else Simulation)(data, config, count, exchange)
             started = time.process_time()
             result = simulation.run(rank_every=0 if large else 1)
             spent = time.process_time() - started
             one = figures(result.rank)
             largest = sorted(result.block_bytes.items(), key=lambda each: -each[1])[:4]
             table.add_row(
-                str(count),
+                f"{count}{' stale' if type(simulation) is Stale else ''}",
                 str(exchange),
                 "" if large else f"{one['hr']:.4f}",
                 "" if large else f"{one['ndcg']:.4f}",
@@ -82,6 +102,14 @@ def main(
                 f"{len(data) / spent:,.0f}",
             )
     Console().print(table)
+    if live:
+        through = sharding_live.run(data, catalogue(items) if items else [], count, exchange)
+        one, size = figures(through.ranks), through.delta_bytes / len(data)
+        Console().print(
+            f"Through the topics, {count} user shards, an exchange every {through.events_per_exchange:,.0f} events: "
+            f"HR@10 {one['hr']:.4f}, NDCG@10 {one['ndcg']:.4f}, {size:.0f} bytes of item-deltas per event, "
+            f"{through.batches:,} learning batches, computed again from the logs bit for bit."
+        )
 
 
 if __name__ == "__main__":

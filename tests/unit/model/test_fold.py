@@ -35,7 +35,7 @@ def test_decayed_counts_are_forward_decay(parts: list[tuple[int, float]]) -> Non
     assert not data[0].any()
 
 
-def plain_adagrad(x: F32, a: float, delta: F32) -> tuple[F32, float]:
+def plain_adagrad(x: F32, a: float, delta: F32, crowding: float) -> tuple[F32, float]:
     """The rule as the architecture states it."""
     d = len(x)
     grown = np.float32(a + delta[d])
@@ -44,33 +44,34 @@ def plain_adagrad(x: F32, a: float, delta: F32) -> tuple[F32, float]:
     if seen < grown:
         start = max(seen - growth, 0.0)
         scale = min(1.0, float((np.sqrt(seen) + np.sqrt(start)) / (np.sqrt(float(grown)) + np.sqrt(a))))
+        scale /= 1.0 + crowding * (float(grown) - seen) / np.sqrt(float(grown))
     return x + np.float32(scale) * delta[:d], float(grown)
 
 
 accumulators = st.floats(0.0625, 10, width=32)
 
 
-@given(st.integers(0, 1000), accumulators, st.floats(0, 5, width=32), accumulators)
-def test_adagrad_rescales(seed: int, a: float, growth: float, seen: float) -> None:
+@given(st.integers(0, 1000), accumulators, st.floats(0, 5, width=32), accumulators, st.sampled_from([0.0, 1.0]))
+def test_adagrad_rescales(seed: int, a: float, growth: float, seen: float, crowding: float) -> None:
     """A delta is shrunk to what Adagrad moves from the owner's accumulator on, and accumulators add up."""
     rng = np.random.default_rng(seed)
     data, acc = rng.normal(size=(3, 8)).astype(np.float32), np.full((3, 1), a, np.float32)
     delta = np.concatenate([rng.normal(size=8), [growth, seen]]).astype(np.float32)
-    expected, grown = plain_adagrad(data[2], a, delta)
-    fold.fold_adagrad(data, acc, np.array([2, -1]), np.stack([delta, delta]))
+    expected, grown = plain_adagrad(data[2], a, delta, crowding)
+    fold.fold_adagrad(data, acc, np.array([2, -1]), np.stack([delta, delta]), crowding)
     np.testing.assert_allclose(data[2], expected, rtol=1e-5, atol=1e-6)
     assert acc[2, 0] == np.float32(grown)
 
 
-@given(st.integers(0, 1000))
-def test_one_shard_is_folded_unscaled(seed: int) -> None:
+@given(st.integers(0, 1000), st.sampled_from([0.0, 1.0]))
+def test_one_shard_is_folded_unscaled(seed: int, crowding: float) -> None:
     """When the owner has seen nothing else, the fold adds the difference as it is, to the bit."""
     rng = np.random.default_rng(seed)
     before, after = rng.normal(size=(2, 8)).astype(np.float32)
     a, grown = np.float32(rng.uniform(0.01, 3)), np.float32(rng.uniform(0, 3))
     delta = np.concatenate([after - before, [grown, a + grown]]).astype(np.float32)
     data, acc = before[None].copy(), np.array([[a]], np.float32)
-    fold.fold_adagrad(data, acc, np.array([0]), delta[None])
+    fold.fold_adagrad(data, acc, np.array([0]), delta[None], crowding)
     assert (data[0] == before + (after - before)).all()
     assert acc[0, 0] == a + grown
 
@@ -85,15 +86,27 @@ def test_shards_that_push_alike_end_where_one_would() -> None:
     delta = np.array([[moved(growth), growth, start + growth]], np.float32)
     data, acc = np.zeros((1, 1), np.float32), np.full((1, 1), start, np.float32)
     for _ in range(shards):
-        fold.fold_adagrad(data, acc, np.array([0]), delta)
+        fold.fold_adagrad(data, acc, np.array([0]), delta, 0.0)
     np.testing.assert_allclose(data[0, 0], moved(shards * growth), rtol=1e-5)
+
+
+def test_shards_that_near_an_optimum_do_not_pass_it_together() -> None:
+    """Eight shards that each went from 0 to 0.9 of the way to an optimum leave a crowded row close to it."""
+    moved = {}
+    for crowding in (0.0, 1.0):
+        data, acc = np.zeros((1, 1), np.float32), np.full((1, 1), 400, np.float32)
+        for _ in range(8):
+            fold.fold_adagrad(data, acc, np.array([0]), np.array([[0.9, 100, 500]], np.float32), crowding)
+        moved[crowding] = float(data[0, 0])
+    assert moved[0.0] > 5
+    assert 0.9 < moved[1.0] < 1.6
 
 
 def test_groups_have_their_own_accumulators() -> None:
     """Each group of an adagrad block is rescaled by itself."""
     data, acc = np.zeros((1, 4), np.float32), np.array([[1.0, 4.0]], np.float32)
     delta = np.array([[1, 1, 1, 1, 3, 0, 1, 4]], np.float32)
-    fold.fold_adagrad(data, acc, np.array([0]), delta)
+    fold.fold_adagrad(data, acc, np.array([0]), delta, 0.0)
     np.testing.assert_allclose(data[0], [1 / 3, 1 / 3, 1, 1], rtol=1e-6)
     assert acc[0].tolist() == [4.0, 4.0]
 

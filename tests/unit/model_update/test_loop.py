@@ -137,3 +137,17 @@ def test_split_batches_have_one_range() -> None:
     assert [r[partition][0] for r in ranges[1:]] == [r[partition][1] for r in ranges[:-1]]
     assert [seal["events"] for seal in seals] == [4, 4, 3]
     assert_rebuilt(world)
+
+
+def test_a_rebuild_can_rank_what_was_learned() -> None:
+    """A probing rebuild ranks every event at the clock of its batch, and still gives the log's deltas bit for bit."""
+    world = World(shards=SHARDS)
+    for first in range(0, 60, 20):
+        world.produce(*(Event(user=n % 6, item=n % 10, minutes=n) for n in range(first, first + 20)))
+        world.settle()
+    rebuild = world.rebuild(probe=True)
+    assert rebuild.run() is None
+    assert sum(map(len, rebuild.ranks)) == rebuild.events == 60
+    assert rebuild.ranks[0][0] == 0
+    assert max(ranks.max() for ranks in rebuild.ranks) > 0
+    assert len(rebuild.clocks) >= 3

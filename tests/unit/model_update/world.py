@@ -133,11 +133,12 @@ class World:
         """Kill an item shard between two steps and start it again."""
         self.items[number].crash(ItemShard(self.config, 0, 10**9))
 
-    def rebuild(self) -> Rebuild:
+    def rebuild(self, *, probe: bool = False) -> Rebuild:
         """A rebuild of what the logs hold."""
         return Rebuild(
             {p: self.decoded("features", p, decoders.feature) for p in range(USER_PARTITIONS)},
             {p: self.decoded("item-deltas", p, decoders.deltas) for p in range(ITEM_PARTITIONS)},
+            probe=probe,
         )
 
     def decoded(self, topic: str, partition: int, decode: Any) -> list[tuple[int, Any]]:
