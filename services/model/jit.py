@@ -7,11 +7,28 @@ owner and a rebuild compute the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _sources() -> str:
+    """A name for the present state of the model's source files."""
+    folder, state = Path(__file__).parent, blake2b(digest_size=8)
+    for path in sorted(folder.rglob("*.py")):
+        state.update(path.read_bytes())
+    return state.hexdigest()
+
+
+# By itself numba looks at the file of a kernel alone: it would go on with the old code of a helper that was merged in
+# from another file. Where the folder cannot be written, numba falls back to the user's cache.
+numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]  # numba makes its settings at run time
+    Path(numba.config.CACHE_DIR or Path(__file__).parent / "__pycache__") / f"kernels-{_sources()}"  # type: ignore[attr-defined]
+)
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
 _UNCOUNTED: dict[str, Any] = {**_OPTIONS, "_nrt": False}
