@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PYTHON ?=
 TESTS ?=
 ARGS ?=
+# Tests that wait for a broker and tests that compute share a machine well: two at a time, each worker with its own broker.
+WORKERS ?= 2
 
 .PHONY: help setup check format unit test demo bench bench-sharding clean
 
@@ -54,7 +56,7 @@ unit: $(STAMP) ## The fast tests only: no broker
 test: check ## Checks and the whole suite: unit, runtime and real Kafka
 	@echo "compiling the model's kernels (a minute or two, once)"
 	@$(BIN)/python -m services.model.warm
-	$(BIN)/python -m pytest $(ARGS) $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS) $(TESTS)
 
 demo: $(STAMP) ## Start a broker and the services, replay a shop's stream, show what is learned; about a minute
 	$(BIN)/streamrec demo $(ARGS)
