@@ -28,7 +28,7 @@ _COMPILE_S = 900.0
 def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=150_000, help="events at full speed")
+    parser.add_argument("--events", type=int, default=400_000, help="events at full speed")
     parser.add_argument("--warm-up", type=int, default=40_000, help="events before anything is measured")
     parser.add_argument("--half-seconds", type=float, default=15.0, help="length of the run at half speed")
     parser.add_argument("--users", type=int, default=25_000)
