@@ -40,11 +40,12 @@ def _finite(value: Any) -> Any:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None, right: str = "") -> Table:
-    """A plain table; the columns named in `right` (comma-separated) are numbers."""
+    """A plain table; the columns named in `right` (comma-separated) are numbers. Names, in the first, are not broken."""
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     numbers = set(right.split(",")) - {""}
-    for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
+    for place, column in enumerate(columns):
+        whole = place == 0 or column in numbers
+        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=whole)
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made
