@@ -40,7 +40,7 @@ def _finite(value: Any) -> Any:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None, right: str = "") -> Table:
-    """A plain table; the columns named in `right` (comma-separated) are numbers. Names, in the first, are not broken."""
+    """A plain table; the columns named in `right` (comma-separated) are numbers. The first holds names, kept whole."""
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     numbers = set(right.split(",")) - {""}
     for place, column in enumerate(columns):
