@@ -338,20 +338,23 @@ def list_append(pool: Lists, row: int, key: Any) -> Any:
 
 
 @kernel
+def _list_of(pool: Lists, row: int, wanted: int) -> Any:
+    """Give a row a new list of as many entries, at most the limit, to be filled in; returns (place, entries)."""
+    n = min(wanted, pool.sizes[len(pool.sizes) - 1])
+    list_clear(pool, row)
+    if n > 0:
+        list_reserve(pool, row, n)
+        pool.length[row] = n
+    return pool.where[row], n
+
+
+@kernel
 def lists_set(pool: Lists, rows: I64, ptr: I64, keys: Any) -> None:
     """Replace the lists of rows by keys[ptr[i]:ptr[i + 1]] (at most the limit of each)."""
-    limit = pool.sizes[len(pool.sizes) - 1]
     for i in range(len(rows)):
-        row = rows[i]
-        n = min(ptr[i + 1] - ptr[i], limit)
-        list_clear(pool, row)
-        if n == 0:
-            continue
-        list_reserve(pool, row, n)
-        at = pool.where[row]
+        at, n = _list_of(pool, rows[i], ptr[i + 1] - ptr[i])
         for j in range(n):
             pool.keys[at + j] = keys[ptr[i] + j]
-        pool.length[row] = n
 
 
 @kernel
@@ -366,28 +369,20 @@ def lists_get(pool: Lists, rows: I64, ptr: I64, keys: Any) -> None:
 @kernel
 def valued_set(pool: Lists, rows: I64, ptr: I64, keys: Any, values: Any) -> None:
     """`lists_set` with the one value of every entry; of lists past the limit the last entries stay."""
-    limit = pool.sizes[len(pool.sizes) - 1]
     for i in range(len(rows)):
-        row, end = rows[i], ptr[i + 1]
-        n = min(end - ptr[i], limit)
-        list_clear(pool, row)
-        if n == 0:
-            continue
-        list_reserve(pool, row, n)
-        at = pool.where[row]
+        at, n = _list_of(pool, rows[i], ptr[i + 1] - ptr[i])
         for j in range(n):
-            pool.keys[at + j] = keys[end - n + j]
-            pool.values[at + j, 0] = values[end - n + j]
-        pool.length[row] = n
+            pool.keys[at + j] = keys[ptr[i + 1] - n + j]
+            pool.values[at + j, 0] = values[ptr[i + 1] - n + j]
 
 
 @kernel
 def valued_get(pool: Lists, rows: I64, ptr: I64, keys: Any, values: Any) -> None:
     """`lists_get` with the one value of every entry."""
+    lists_get(pool, rows, ptr, keys)
     for i in range(len(rows)):
         at = pool.where[rows[i]]
         for j in range(ptr[i + 1] - ptr[i]):
-            keys[ptr[i] + j] = pool.keys[at + j]
             values[ptr[i] + j] = pool.values[at + j, 0]
 
 
