@@ -51,13 +51,7 @@ def evaluate(  # noqa: PLR0913  (one option each)
     (then an event that repeats a pair is not scored). An item that never occurred before is a miss.
     """
     data = read(events, items, limit)
-    config = ModelConfig(
-        item_partitions=ITEM_PARTITIONS,
-        seed=seed,
-        exclude_seen=exclude_seen,
-        max_items=max(2 * len(data.items), 1000),
-        max_users=max(2 * len(data.users), 1000),
-    )
+    config = config_for(data, exclude_seen=exclude_seen, seed=seed)
     simulation = Simulation(data, config, shards, exchange_events)
     started = time.monotonic()
     with _progress() as bar:
@@ -72,6 +66,17 @@ def evaluate(  # noqa: PLR0913  (one option each)
         json_file.write_text(json.dumps(found, indent=1), "utf-8")
     if plot is not None:
         plot.write_text(learning_curve(found["curve"]), "utf-8")
+
+
+def config_for(data: Stream, *, exclude_seen: bool, seed: int = 0) -> ModelConfig:
+    """The shipped learner with room for all of a stream."""
+    return ModelConfig(
+        item_partitions=ITEM_PARTITIONS,
+        seed=seed,
+        exclude_seen=exclude_seen,
+        max_items=max(2 * len(data.items), 1000),
+        max_users=max(2 * len(data.users), 1000),
+    )
 
 
 def read(events: str, items: str | None, limit: int | None) -> Stream:

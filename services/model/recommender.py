@@ -55,6 +55,11 @@ class Ranking:
     because: U64
     """uint64[m, REASONS] for each item, the user's earlier items behind it, strongest first; 0 = none."""
 
+    def rank_of(self, item: int) -> int:
+        """Place of an item, from 1; 0 when it is not listed."""
+        found = np.flatnonzero(self.items == np.uint64(item))
+        return int(found[0]) + 1 if len(found) else 0
+
 
 class Recommender:
     """Ranks the items of a replica for the users of a table. Reads both, changes neither."""

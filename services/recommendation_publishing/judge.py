@@ -9,7 +9,7 @@ import numpy as np
 
 from services.contracts.edge import QualityReport
 from services.contracts.inner.user_state import UserRow
-from services.model.recommender import Query, Ranking
+from services.model.recommender import Query
 from services.recommendation_publishing.engine import Engine
 from services.recommendation_publishing.quality import DEPTH, LiveQuality
 from services.recommendation_publishing.settings import PublishingSettings
@@ -54,7 +54,7 @@ class Judge:
         self._freeze(engine, now_ms)
         shadows = engine.shadows(queries)
         for at, target in enumerate(targets):
-            self.quality.add({name: _rank(rankings[at], target) for name, rankings in shadows.items()})
+            self.quality.add({name: rankings[at].rank_of(target) for name, rankings in shadows.items()})
 
     def reports(self, now_ms: int) -> Iterator[QualityReport]:
         """The reports that are due."""
@@ -81,8 +81,3 @@ class Judge:
         if self._frozen_ms and (self._frozen_at_ms is None or now_ms >= self._frozen_at_ms + self._frozen_ms):
             engine.freeze()
             self._frozen_at_ms = now_ms
-
-
-def _rank(ranking: Ranking, target: int) -> int:
-    found = np.flatnonzero(ranking.items == np.uint64(target))
-    return int(found[0]) + 1 if len(found) else 0

@@ -57,6 +57,14 @@ class Chain:
                 setattr(processor, part, self._timed(processor.name, part, getattr(processor, part)))
             self.drivers.append(driver)
 
+    def written(self) -> dict[str, tuple[int, int]]:
+        """{topic: (records, bytes of keys and values)} so far."""
+        return {
+            name: (len(found), sum(len(one.key or b"") + len(one.value or b"") for one in found))
+            for name in BY_NAME
+            if (found := self.logs.records(name))
+        }
+
     def _timed(self, name: str, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any) -> Any:
             began = time.process_time()
@@ -102,7 +110,7 @@ def main() -> None:
     chain = Chain(options.items)
     now_ms = chain.run(events(1, options.warm_up, options.users, options.items), options.rate, options.batch, _START_MS)
     load = events(1, options.events, options.users, options.items, first=options.warm_up)
-    before = {name: len(chain.logs.records(name)) for name in BY_NAME}
+    before = chain.written()
     chain.spent.clear()
     # The logs' objects are this benchmark's own; a service holds no such number of them.
     gc.collect()
@@ -121,11 +129,10 @@ def main() -> None:
         table.add_row(name, *(f"{part:.1f}" for part in [*parts, sum(parts)]))
     table.add_row("all", "", "", "", f"{total:.1f}")
     written = Table("", "records", "bytes", title="written per event")
-    for name in BY_NAME:
-        records = chain.logs.records(name)[before[name] :]
+    for name, after in chain.written().items():
+        records, size = (new - old for new, old in zip(after, before.get(name, (0, 0)), strict=True))
         if records and name not in {"items", "interactions"}:
-            size = sum(len(one.key or b"") + len(one.value or b"") for one in records)
-            written.add_row(name, f"{len(records) / options.events:.3f}", f"{size / options.events:.0f}")
+            written.add_row(name, f"{records / options.events:.3f}", f"{size / options.events:.0f}")
     Console().print(table, written)
     if options.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.evaluate import ITEM_PARTITIONS, read
+from services.cli.evaluate import config_for, read
 from services.evaluation.metrics import figures
 from services.evaluation.prequential import Simulation
 from services.evaluation.stream import Stream
@@ -65,8 +65,7 @@ class Comparison:
             return
         query = Query(slot, int(data.t_ms[done]), SIZE, _NONE, _NO_CONTEXT, seen)
         for kept, ranker in zip(self.ranks, self.rankers, strict=True):
-            found = np.flatnonzero(ranker.recommend([query])[0].items == target)
-            kept.append(int(found[0]) + 1 if len(found) else 0)
+            kept.append(ranker.recommend([query])[0].rank_of(target))
         self.first.append(self.replica.items.table.index.find(int(target)) < 0)
 
 
@@ -92,12 +91,7 @@ def main(
 ) -> None:
     """Print the table."""
     data = read(events, items, limit)
-    config = ModelConfig(
-        item_partitions=ITEM_PARTITIONS,
-        exclude_seen=exclude_seen,
-        max_items=2 * len(data.items),
-        max_users=2 * len(data.users),
-    )
+    config = config_for(data, exclude_seen=exclude_seen)
     simulation = Simulation(data, config, 1, every)
     compared = Comparison(data, config, simulation)
     simulation.run(rank_every=0, progress=compared.follow)

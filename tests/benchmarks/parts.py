@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.evaluate import ITEM_PARTITIONS, read
+from services.cli.evaluate import config_for, read
 from services.evaluation.metrics import figures
 from services.evaluation.prequential import Simulation
 from services.evaluation.stream import Stream
@@ -58,7 +58,7 @@ def main(
 ) -> None:
     """Print the table."""
     data = read(events, items, limit)
-    shipped = ModelConfig(item_partitions=ITEM_PARTITIONS, exclude_seen=exclude_seen)
+    shipped = config_for(data, exclude_seen=exclude_seen)
     cost_us(data, shipped)
     table = Table("choice", "µs/event", "of the first", "HR@10", "NDCG@10")
     first = 0.0

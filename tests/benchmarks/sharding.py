@@ -17,14 +17,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.evaluate import read
+from services.cli.evaluate import config_for, read
 from services.cli.produce.columns import ITEMS
 from services.cli.produce.source import BadRowError, Source
 from services.contracts.edge import codec_for
 from services.evaluation.metrics import figures
 from services.evaluation.prequential import Simulation
 from services.evaluation.stream import Stream
-from services.model.config import ModelConfig
 from tests.benchmarks import sharding_live
 from tests.benchmarks.sharding_stale import Stale
 
@@ -79,12 +78,7 @@ def main(
     table = Table("shards", "exchange", "HR@10", "NDCG@10", "apart", "bytes/event", "of which", "events/s")
     for exchange in (int(each) for each in exchange_events.split(",")):
         for count in (int(each) for each in shards.split(",")):
-            config = ModelConfig(
-                item_partitions=4,
-                exclude_seen=exclude_seen,
-                max_items=2 * len(data.items),
-                max_users=2 * len(data.users),
-            )
+            config = config_for(data, exclude_seen=exclude_seen)
             simulation = (Stale if stale and count > 1 else Simulation)(data, config, count, exchange)
             started = time.process_time()
             result = simulation.run(rank_every=0 if large else 1)

@@ -89,7 +89,6 @@ def _start(fleet: Fleet, settings: KafkaSettings, folder: Path, shards: int) -> 
         "STREAMREC_TOPIC_PREFIX": settings.topic_prefix,
         "STREAMREC_USER_PARTITIONS": str(shards),
         "STREAMREC_SWEEP_BYTES_PER_S": "1000000000",
-        "OPENBLAS_NUM_THREADS": "1",
     }
     roles: list[tuple[str, str, dict[str, str]]] = [("feature-extraction", "services.feature_extraction", {})]
     roles.append(("item-shard", "services.model_update", {"STREAMREC_ROLE": "item"}))

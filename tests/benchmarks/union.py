@@ -15,10 +15,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.evaluate import ITEM_PARTITIONS, read
+from services.cli.evaluate import config_for, read
 from services.evaluation.metrics import TOP, figures
 from services.evaluation.prequential import Simulation
-from services.model.config import ModelConfig
 from services.model.recommender import Query, Recommender
 
 _NONE = np.zeros(0, np.uint64)
@@ -36,12 +35,7 @@ def main(
 ) -> None:
     """Print the table."""
     data = read(events, items, limit)
-    config = ModelConfig(
-        item_partitions=ITEM_PARTITIONS,
-        exclude_seen=exclude_seen,
-        max_items=2 * len(data.items),
-        max_users=2 * len(data.users),
-    )
+    config = config_for(data, exclude_seen=exclude_seen)
     simulation = Simulation(data, config, 1, every)
     (learner,) = simulation.learners
     # Lists as long as the catalogue: the union of the experts' lists is then everything.
@@ -58,13 +52,13 @@ def main(
         if user < 0 or (exclude_seen and (learner.users.seen(user) == target).any()):
             return
         query = Query(user, int(data.t_ms[at]), TOP, _NONE, _NO_CONTEXT, exclude_seen)
-        listed = [ranker.recommend([query])[0].items for ranker in rankers]
-        if not len(listed[-1]):
+        listed = [ranker.recommend([query])[0] for ranker in rankers]
+        whole = listed[-1].items
+        if not len(whole):
             return
         for i, each in enumerate(listed):
-            found = np.flatnonzero(each == target)
-            ranks[i].append(int(found[0]) + 1 if len(found) else 0)
-            common[i].append(len(np.intersect1d(each, listed[-1])) / len(listed[-1]))
+            ranks[i].append(each.rank_of(target))
+            common[i].append(len(np.intersect1d(each.items, whole)) / len(whole))
 
     simulation.run(rank_every=0, progress=compare)
     table = Table("candidates", "HR@10", "NDCG@10", "same 10 best", "lists")
