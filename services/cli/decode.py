@@ -25,7 +25,7 @@ _DTYPES = {
 }
 """Fields of inner records that are not float32: the rest of the bytes are, by the contract of the inner topics."""
 _ENTRY = np.dtype([("event", "<u8"), ("time_s", "<u4"), ("offset", "<u4")])
-_KINDS: tuple[RowKind, ...] = ("item", "feature", "system")
+_KINDS: tuple[RowKind, ...] = ("item", "feature", "system", "context")
 _BLOCKS = {block.name: block for kind in _KINDS for block in blocks(ModelConfig(), kind)}
 
 

@@ -11,7 +11,7 @@ from services.evaluation.prequential import Result
 from services.model.config import ModelConfig
 from services.model.layout import GAPS
 
-_SHARES = ("factors", "co-visitation", "transition", "own history", "strictly next", "recent co-visitation")
+_SHARES = ("factors", "co-visitation", "transition", "own history", "strictly next", "recent co-visitation", "context")
 
 
 def _halflife(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.contracts.context import clock_features
 from services.contracts.keys import content_features, item_hashes, partitions_of
 from services.model.events import EventBatch, event_seed, ragged
 
@@ -92,7 +93,7 @@ class Batches:
         s = self._stream
         item, n = s.item[at], len(at)
         ptr, content = s.content_of(item)
-        none, no_words = np.zeros(n + 1, np.int32), np.zeros(0, np.uint32)
+        context = clock_features(s.t_ms[at])
         return EventBatch(
             user=slots,
             item=s.hashes[item],
@@ -104,6 +105,6 @@ class Batches:
             seed=np.array([event_seed(0, i) for i in at.tolist()], np.uint64),
             content_ptr=ptr,
             content=content,
-            context_ptr=none,
-            context=no_words,
+            context_ptr=np.arange(0, context.size + 1, context.shape[1], dtype=np.int32),
+            context=context.reshape(-1),
         )

@@ -55,6 +55,8 @@ class ModelConfig:
     """Newest history items that an event is counted with as a pair."""
     neighbours_read: int = 10
     """Newest history items whose neighbours are looked at."""
+    context_history: int = 5
+    """Users with at most so many items in their history teach what is chosen in a context."""
     list_length: int = 15
     """Best items of each expert that are scored together while learning."""
     score_sample: float = 0.25
@@ -74,6 +76,8 @@ class ModelConfig:
     """Ceiling of item rows, over all partitions."""
     max_features: int = 200_000
     """Ceiling of content feature rows, over all partitions."""
+    max_contexts: int = 20_000
+    """Ceiling of context feature rows, over all partitions."""
     max_users: int = 1_000_000
     """Ceiling of users, over all user partitions."""
     max_neighbours: int = 128
@@ -99,8 +103,8 @@ class ModelConfig:
         if self.dim % 8 or not 8 <= self.dim <= 256:
             raise ValueError(f"dim must be a multiple of 8 in [8, 256], not {self.dim}")
         for name in (
-            "item_partitions", "user_partitions", "history", "negatives", "max_items", "max_features", "max_users",
-            "max_neighbours", "max_content", "max_categories", "max_seen",
+            "item_partitions", "user_partitions", "history", "negatives", "max_items", "max_features",
+            "max_contexts", "max_users", "max_neighbours", "max_content", "max_categories", "max_seen",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -125,6 +129,11 @@ class ModelConfig:
     def features_per_partition(self) -> int:
         """Ceiling of feature rows in one item partition."""
         return -(-self.max_features // self.item_partitions)
+
+    @property
+    def contexts_per_partition(self) -> int:
+        """Ceiling of context feature rows in one item partition."""
+        return -(-self.max_contexts // self.item_partitions)
 
     def to_record(self) -> dict[str, Any]:
         """As a map of plain values, for msgpack or JSON."""

@@ -15,7 +15,7 @@ def frozen_copy(rows: Replica) -> Replica:
     """A replica with the confirmed rows of another one. It costs the memory of its rows."""
     copy = Replica(rows.config)
     partitions = rows.config.item_partitions
-    for kind in (rows.items, rows.features, rows.system):
+    for kind in rows.tables:
         table = kind.table
         used = np.flatnonzero(table.keys[: kind.confirmed])
         for partition in range(partitions):

@@ -6,6 +6,7 @@ stands or in what order the process met it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,11 +64,10 @@ def take_increments(log: Increments) -> tuple[I64, F32]:
     return rows, values
 
 
-def delta_sets(replica: Replica, kinds: tuple[Changes, Changes, Changes]) -> dict[int, DeltaSet]:
-    """{item partition: deltas} of the changes of items, features and system rows."""
+def delta_sets(replica: Replica, kinds: Sequence[Changes]) -> dict[int, DeltaSet]:
+    """{item partition: deltas} of the changes of every kind of rows, in the order of `table.KINDS`."""
     sets: dict[int, DeltaSet] = {}
-    tables = (replica.items, replica.features, replica.system)
-    for table, changes in zip(tables, kinds, strict=True):
+    for table, changes in zip(replica.tables, kinds, strict=True):
         parts = [rows for rows, _, _ in changes.blocks.values() if len(rows)]
         if not parts:
             continue

@@ -1,7 +1,7 @@
 """The parameter blocks of a row: names, shapes and the rule by which deltas are folded in.
 
-Three kinds of rows live in the item partitions: items, content features, and system rows (totals,
-mixture weights, gates). A row is a set of named blocks:
+Four kinds of rows live in the item partitions: items, content features, context features, and system
+rows (totals, mixture weights, gates). A row is a set of named blocks:
 
     sum       float32[width]; deltas are added
     decayed   counts at several half-lives, float32[m] and the anchor they are valid at (ticks)
@@ -20,11 +20,12 @@ from typing import Literal
 from services.model.config import ModelConfig
 
 Kind = Literal["sum", "decayed", "adagrad", "pairs", "replace"]
-RowKind = Literal["item", "feature", "system"]
+RowKind = Literal["item", "feature", "system", "context"]
 
 SYSTEM_ITEM = "\x00system"
 """Key of the first system row; others start with it. All live in partition 0."""
 FEATURE_PREFIX = "\x00f"
+CONTEXT_PREFIX = "\x00c"
 
 TICK_S = 128
 """Seconds of an anchor tick. Ticks since 1970 stay below 2^24 until 2038, so a float32 holds them
@@ -33,7 +34,7 @@ exactly; the finest half-life in use is an hour."""
 BUCKETS = 35
 """History length (7) x time since the user's last event (5)."""
 GAPS = 5
-EXPERTS = 11
+EXPERTS = 12
 """Room for experts in a bucket's mixture weights."""
 SCORE_FEATURES = 28
 """Room for features of the log-linear score."""
@@ -126,6 +127,8 @@ def blocks(config: ModelConfig, row: RowKind) -> tuple[Block, ...]:
         ),
         # Events of items that have the feature (categories only), and items that have it.
         "feature": (Block("fn", "feature", "sum", 2),),
+        # What users without a history chose in the circumstance: counted like a neighbour at place 0.
+        "context": (Block("chosen", "context", "pairs", 6, halflives_s=(0.0, 0.0, 0.0, 0.0, rate, rate), limit=near),),
         # Row 0 is what all share; row 1 + b belongs to bucket b.
         "system": (
             Block("totals", "system", "decayed", len(config.halflives_s), halflives_s=config.halflives_s),
@@ -141,6 +144,8 @@ def row_kind(key: str) -> RowKind:
     """The kind of a row, from its key."""
     if not key.startswith("\x00"):
         return "item"
+    if key.startswith(CONTEXT_PREFIX):
+        return "context"
     return "feature" if key.startswith(FEATURE_PREFIX) else "system"
 
 
@@ -149,14 +154,24 @@ def feature_key(feature: int) -> str:
     return f"{FEATURE_PREFIX}{feature:08x}"
 
 
+def context_key(feature: int) -> str:
+    """Key of the row of a context feature (uint32)."""
+    return f"{CONTEXT_PREFIX}{feature:08x}"
+
+
 def feature_partition(feature: int, item_partitions: int) -> int:
-    """Item partition that owns a content feature."""
+    """Item partition that owns a content or context feature."""
     return feature % item_partitions
 
 
 def feature_hash(feature: int) -> int:
     """Hash of a content feature's row: the feature itself under a high tag, so that it inverts."""
     return (0xFEA7_0000 << 32) | feature
+
+
+def context_hash(feature: int) -> int:
+    """Hash of a context feature's row, as `feature_hash`."""
+    return (0xC047_0000 << 32) | feature
 
 
 def system_hash(ordinal: int = 0) -> int:
@@ -180,4 +195,6 @@ def reserved_hash(key: str) -> int:
         raise ValueError("an item id is hashed by the contracts, not by the layout")
     if kind == "feature":
         return feature_hash(int(key[len(FEATURE_PREFIX) :], 16))
+    if kind == "context":
+        return context_hash(int(key[len(CONTEXT_PREFIX) :], 16))
     return system_hash(int(key[len(SYSTEM_ITEM) :] or 0))

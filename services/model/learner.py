@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from services.model.arena import reserve
-from services.model.arrays import F32, I64, U64
+from services.model.arrays import F32, I32, I64, U32, U64
 from services.model.config import ModelConfig
 from services.model.events import EventBatch
 from services.model.experts.neighbours import PairLog
@@ -14,8 +16,18 @@ from services.model.kernels.batch import Counts, Events, Limits, content_changes
 from services.model.kernels.factors import Logs, Step
 from services.model.kernels.probe import Probe, probe_of
 from services.model.kernels.touched import increments, touched
-from services.model.layout import EXPERTS, GAPS, SCORE_FEATURES, feature_hash, feature_key
-from services.model.replica import LIVE, Replica
+from services.model.kernels.view import CONTEXTS
+from services.model.layout import (
+    EXPERTS,
+    GAPS,
+    SCORE_FEATURES,
+    TICK_S,
+    context_hash,
+    context_key,
+    feature_hash,
+    feature_key,
+)
+from services.model.replica import LIVE, Replica, ReplicaTable
 from services.model.rows import DeltaSet
 from services.model.users import Evicted, UserTable
 from services.model.views import buffers, create_system_rows, setup, view
@@ -109,7 +121,10 @@ class Learner:
             events.seed,
             events.content_ptr,
             events.content,
+            events.context_ptr,
+            events.context,
         )
+        short = self.users.arrays.history.length[events.user] <= self.config.context_history
         if len(self._pairs.rows) < 2 * self.config.pairs_written * len(events):
             self._pairs = _pair_log(4 * self.config.pairs_written * len(events))
         self.ranks: Probe = probe_of(len(events) if probe else 0, replica.items.segments())
@@ -126,7 +141,13 @@ class Learner:
             self._work,
             self.ranks,
         )
-        deltas = delta_sets(replica, (self._item_changes(events, rows), self._features(events, rows), self._system()))
+        kinds = (
+            self._item_changes(events, rows),
+            self._features(events, rows),
+            self._system(),
+            self._contexts(events, rows, short),
+        )
+        deltas = delta_sets(replica, kinds)
         replica.commit(batch, deltas)
         self._evicted += self.users.trim()
         return deltas
@@ -185,17 +206,17 @@ class Learner:
         _, last = np.unique(rows[changed][::-1], return_index=True)
         chosen = np.sort(changed[len(changed) - 1 - last])
         self._new = chosen[lists.length[rows[chosen]] == 0]
-        where, words = _words(events, chosen, self.config.max_content)
+        where, words = _words(events.content_ptr, events.content, chosen, self.config.max_content)
         return rows[where], words.view(np.float32)[:, None]
 
     def _features(self, events: EventBatch, rows: I64) -> Changes:
         """Counts of content features: events by category, and items that had no content before."""
         changes = Changes()
         positive = np.flatnonzero((rows >= 0) & (events.weight > 0))
-        where, words = _words(events, positive, self.config.max_content)
+        where, words = _words(events.content_ptr, events.content, positive, self.config.max_content)
         category = words >> 28 == 1
         words, where = words[category], where[category]
-        _, new_words = _words(events, self._new, self.config.max_content)
+        _, new_words = _words(events.content_ptr, events.content, self._new, self.config.max_content)
         total = np.array([_ALL_FEATURES], np.uint32)
         features, inverse = np.unique(np.concatenate([words, new_words, total]), return_inverse=True)
         values = np.zeros((len(features), 2), np.float32)
@@ -205,29 +226,44 @@ class Learner:
         kept = values.any(axis=1)
         features, values = features[kept], values[kept]
         if len(features):
-            at = self._feature_rows(features)
+            at = self._reserved_rows(self.replica.features, features, feature_hash(0), feature_key)
             changes.blocks["fn"] = (at[at >= 0], values[at >= 0], None)
         return changes
 
-    def _feature_rows(self, features: np.typing.NDArray[np.uint32]) -> I64:
-        table = self.replica.features
-        hashes: U64 = features.astype(np.uint64) | np.uint64(feature_hash(0))
+    def _contexts(self, events: EventBatch, rows: I64, short: np.typing.NDArray[np.bool_]) -> Changes:
+        """What users with a short history chose, counted with every feature of the circumstances."""
+        changes = Changes()
+        chosen = np.flatnonzero((rows >= 0) & (events.weight > 0) & short)
+        where, words = _words(events.context_ptr, events.context, chosen, CONTEXTS)
+        if len(words):
+            contexts, inverse = np.unique(words, return_inverse=True)
+            at = self._reserved_rows(self.replica.contexts, contexts, context_hash(0), context_key)[inverse]
+            where, at = where[at >= 0], at[at >= 0]
+            # As `pair_code` at place 0.
+            codes = (events.t_ms[where] // 1000 // TICK_S).astype(np.uint32) & np.uint32(0xFFFFFF)
+            values = np.stack([events.weight[where], codes.view(np.float32)], axis=1)
+            changes.blocks["chosen"] = (at, values, events.item[where])
+        return changes
+
+    def _reserved_rows(self, table: ReplicaTable, features: U32, tag: int, key_of: Callable[[int], str]) -> I64:
+        """int64[n] positions of the rows of distinct features, created where there are none; -1 where none fits."""
+        hashes: U64 = features.astype(np.uint64) | np.uint64(tag)
         rows = table.table.index.find_many(hashes)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
             names = features[missing].tolist()
             partitions = (features[missing] % self.config.item_partitions).astype(np.int32)
-            rows[missing] = table.create(hashes[missing], [feature_key(f) for f in names], partitions)
+            rows[missing] = table.create(hashes[missing], [key_of(f) for f in names], partitions)
         return rows
 
 
-def _words(events: EventBatch, chosen: I64, limit: int) -> tuple[I64, np.typing.NDArray[np.uint32]]:
-    """(event of each word, words): the content of chosen events, end to end, at most `limit` words each."""
-    starts = events.content_ptr[chosen].astype(np.int64)
-    lengths = np.minimum(events.content_ptr[chosen + 1] - starts, limit)
+def _words(ptr: I32, words: U32, chosen: I64, limit: int) -> tuple[I64, U32]:
+    """(event of each word, words): the words[ptr[i]:ptr[i + 1]] of chosen events, end to end, at most `limit` each."""
+    starts = ptr[chosen].astype(np.int64)
+    lengths = np.minimum(ptr[chosen + 1] - starts, limit)
     where = np.repeat(chosen, lengths)
     inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return where, events.content[np.repeat(starts, lengths) + inside]
+    return where, words[np.repeat(starts, lengths) + inside]
 
 
 def _pair_log(room: int) -> PairLog:

@@ -45,7 +45,12 @@ class ItemOwner:
     def __init__(self, config: ModelConfig, partition: int) -> None:
         self.config = config
         self.partition = partition
-        ceilings = (config.items_per_partition, config.features_per_partition, SYSTEM_ROOM)
+        ceilings = (
+            config.items_per_partition,
+            config.features_per_partition,
+            SYSTEM_ROOM,
+            config.contexts_per_partition,
+        )
         self._kinds = tuple(_Kind(config, kind, room) for kind, room in zip(KINDS, ceilings, strict=True))
         self._expiry_ticks = config.item_expiry_s / 128.0
         self._ordered = True

@@ -106,6 +106,8 @@ class Recommender:
             np.array([query.k for query in queries], np.int64),
             ptr,
             lists,
+            pointers([len(query.context) for query in queries]),
+            np.concatenate([query.context for query in queries]),
         )
         z: F32 = np.empty((len(queries), self.config.dim), np.float32)
         settings = setup(self.config, repeats=False, top=top)

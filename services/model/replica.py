@@ -44,7 +44,7 @@ class ReplicaStats:
     items: int
     features: int
     provisional: int
-    """Items and features that no sweep has confirmed."""
+    """Items, content and context features that no sweep has confirmed."""
     pending_batches: int
     rows_bytes: int
 
@@ -158,7 +158,9 @@ class Replica:
         self.items = ReplicaTable(config, "item", config.items_per_partition)
         self.features = ReplicaTable(config, "feature", config.features_per_partition)
         self.system = ReplicaTable(config, "system", SYSTEM_ROOM)
-        self._tables = (self.items, self.features, self.system)
+        self.contexts = ReplicaTable(config, "context", config.contexts_per_partition)
+        self.tables = (self.items, self.features, self.system, self.contexts)
+        """In the order of `table.KINDS`."""
         self.trends = self.items.trends = TrendLists(self.items.table, config.trends)
         self._pending: list[list[Pending]] = [[] for _ in range(config.item_partitions)]
         self.version = 0
@@ -182,7 +184,7 @@ class Replica:
             done = [p for p in queue if p.batch <= folded]
             queue = self._pending[partition] = [p for p in queue if p.batch > folded]
         codes = kinds_of([c.key for c in changes])
-        for code, table in enumerate(self._tables):
+        for code, table in enumerate(self.tables):
             mine = [changes[i] for i in np.flatnonzero(codes == code).tolist()]
             hashes = np.array([c.hash for c in mine], np.uint64)
             for change in mine:
@@ -201,7 +203,7 @@ class Replica:
 
     def _refold(self, partition: int, code: int, hashes: U64) -> None:
         """Fold what is pending into the given rows, in batch order, as the owner will."""
-        table = self._tables[code]
+        table = self.tables[code]
         for pending in self._pending[partition]:
             deltas = pending.deltas
             mine = (pending.codes == code) & np.isin(deltas.hashes, hashes)
@@ -223,7 +225,7 @@ class Replica:
     def _drop_unsupported(self, code: int, done: list[Pending], queue: list[Pending]) -> None:
         if not done:
             return
-        table = self._tables[code]
+        table = self.tables[code]
         hashes = np.concatenate([p.deltas.hashes[p.codes == code] for p in done])
         rows = table.table.index.find_many(hashes)
         loose = rows >= table.confirmed
@@ -250,7 +252,7 @@ class Replica:
         for partition, part in deltas.items():
             pending = Pending(batch, part, kinds_of(part.ids))
             self._pending[partition].append(pending)
-            for code, table in enumerate(self._tables):
+            for code, table in enumerate(self.tables):
                 here = np.flatnonzero(pending.codes == code)
                 if len(here):
                     self._fold(table, partition, part, here, LIVE if learned else "")
@@ -279,14 +281,14 @@ class Replica:
 
     def rows_bytes(self) -> int:
         """Resident bytes of all rows."""
-        return sum(table.table.nbytes() for table in self._tables)
+        return sum(table.table.nbytes() for table in self.tables)
 
     def stats(self) -> ReplicaStats:
         """Sizes, for metrics."""
         return ReplicaStats(
             items=len(self.items.table),
             features=len(self.features.table),
-            provisional=self.items.provisional + self.features.provisional,
+            provisional=sum(table.provisional for table in (self.items, self.features, self.contexts)),
             pending_batches=max(len(queue) for queue in self._pending),
             rows_bytes=self.rows_bytes(),
         )

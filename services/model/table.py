@@ -264,16 +264,20 @@ class RowTable:
         return int(total)
 
 
+_CODES = {"f": 1, "c": 3}
+"""Codes by the letter behind the NUL of a reserved key."""
+
+
 def kinds_of(ids: Sequence[str]) -> Any:
-    """uint8[n]: 0 item, 1 feature, 2 system (layout.row_kind, for many keys)."""
+    """uint8[n] codes of the kinds in KINDS (layout.row_kind, for many keys)."""
     return np.fromiter(
-        (0 if not key.startswith("\0") else 1 if key.startswith("\0f") else 2 for key in ids),
+        (_CODES.get(key[1:2], 2) if key.startswith("\0") else 0 for key in ids),
         np.uint8,
         len(ids),
     )
 
 
-KINDS: tuple[RowKind, ...] = ("item", "feature", "system")
+KINDS: tuple[RowKind, ...] = ("item", "feature", "system", "context")
 """Row kinds by the codes of `kinds_of`."""
 SYSTEM_ROOM = 64
 """Ceiling of system rows."""

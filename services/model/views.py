@@ -15,10 +15,12 @@ from services.model.replica import Replica
 def view(replica: Replica) -> View:
     """The arrays as they are now: the id index may move when rows are added, so make one per batch."""
     items, features, system = replica.items.table, replica.features.table, replica.system.table
+    contexts = replica.contexts.table
+    chosen = contexts.stores["chosen"]
     s = items.stores
     near, content = s["near"].lists, s["content"].lists
-    if near is None or content is None:
-        raise TypeError("the blocks near and content are not lists")
+    if near is None or content is None or chosen.lists is None:
+        raise TypeError("the blocks near, content and chosen are not lists")
     fn, pi, w, gates = features.stores["fn"], system.stores["pi"], system.stores["w"], system.stores["gates"]
     rarity = reserve((len(fn.data),), np.float32)
     for start, end in replica.features.segments():
@@ -44,6 +46,10 @@ def view(replica: Replica) -> View:
         features.index.slots,
         fn.data,
         rarity,
+        contexts.index.keys,
+        contexts.index.slots,
+        chosen.lists,
+        chosen.data,
         system.stores["totals"].data,
         pi.data,
         w.data,

@@ -8,7 +8,7 @@ from services.model.config import ModelConfig
 
 LAYOUT = (
     "item_partitions", "seed", "dim", "halflives_s", "pair_halflife_s", "initial_accumulator",
-    "max_items", "max_features", "max_neighbours", "max_content",
+    "max_items", "max_features", "max_contexts", "max_neighbours", "max_content",
 )  # fmt: skip
 """What a row's bytes, its slot and its initial values follow from. The rest of the settings may change at a restart."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from services.model.config import ModelConfig
+from services.model.fold import PLACES
 from services.runtime.settings import RuntimeSettings, setting
 
 _DEFAULTS = ModelConfig()
@@ -34,9 +35,22 @@ class ModelUpdateSettings(RuntimeSettings):
     history_kept: int = setting(_DEFAULTS.history_kept, "Newest items of a user that are kept.", unit="items", ge=1)
     learning_rate: float = setting(_DEFAULTS.learning_rate, "Step size of the factor model (Adagrad).", gt=0)
     negatives: int = setting(_DEFAULTS.negatives, "Items drawn as negatives per positive event.", unit="items", ge=1)
+    score_sample: float = setting(
+        _DEFAULTS.score_sample, "Share of the events that the log-linear score learns from.", gt=0, le=1
+    )
+    pairs_written: int = setting(
+        _DEFAULTS.pairs_written, "Newest items of a user that an event is counted with as a pair.",
+        unit="items", ge=1, le=PLACES,
+    )  # fmt: skip
+    neighbours_read: int = setting(
+        _DEFAULTS.neighbours_read, "Newest items of a user whose neighbours are looked at.", unit="items", ge=1
+    )
     max_items: int = setting(_DEFAULTS.max_items, "Item rows kept, over all item partitions.", unit="items", ge=1)
     max_features: int = setting(
         _DEFAULTS.max_features, "Content feature rows kept, over all item partitions.", unit="features", ge=1
+    )
+    max_contexts: int = setting(
+        _DEFAULTS.max_contexts, "Context feature rows kept, over all item partitions.", unit="features", ge=1
     )
     max_users: int = setting(
         _DEFAULTS.max_users,
@@ -72,8 +86,12 @@ class ModelUpdateSettings(RuntimeSettings):
             history_kept=self.history_kept,
             learning_rate=self.learning_rate,
             negatives=self.negatives,
+            score_sample=self.score_sample,
+            pairs_written=self.pairs_written,
+            neighbours_read=self.neighbours_read,
             max_items=self.max_items,
             max_features=self.max_features,
+            max_contexts=self.max_contexts,
             max_users=self.max_users,
             user_idle_s=self.user_idle_days * _DAY_S,
             max_neighbours=self.max_neighbours,

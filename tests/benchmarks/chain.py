@@ -28,7 +28,7 @@ from services.model_update.settings import ModelUpdateSettings
 from services.recommendation_publishing.service import processors as publishing
 from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.testing import Driver, Logs
-from tests.benchmarks.pipeline.load import events, items
+from tests.benchmarks.pipeline.load import Load, events, from_files, items
 
 _START_MS = 1_800_000_000_000
 
@@ -36,15 +36,15 @@ _START_MS = 1_800_000_000_000
 class Chain:
     """One replica of every service on one set of logs."""
 
-    def __init__(self, catalogue: int) -> None:
-        """Make the services and load a catalogue."""
+    def __init__(self, catalogue: list[tuple[bytes, bytes]]) -> None:
+        """Make the services and load a catalogue, (key, value) of each record."""
         settings = ModelUpdateSettings()
         counts = {
             name: settings.item_partitions if topic.partitioned_by == "item" else settings.user_partitions
             for name, topic in BY_NAME.items()
         }
         self.logs = Logs(counts)
-        for key, value in items(catalogue):
+        for key, value in catalogue:
             self.logs.append("items", key, value, timestamp_ms=_START_MS)
         made = [*extraction(ExtractionSettings(), "chain"), *update(settings, "chain")]
         made += publishing(PublishingSettings(), "chain")
@@ -86,7 +86,7 @@ class Chain:
             inner = sum(self.spent[driver.processor.name, part] for part in ("step", "load")) - inner
             self.spent[driver.processor.name, "records"] += now - began - inner
 
-    def run(self, load: Any, rate: float, batch: int, now_ms: int) -> int:
+    def run(self, load: Load, rate: float, batch: int, now_ms: int) -> int:
         """All events at a rate, `batch` a turn; returns the clock at the end, Unix ms."""
         for start in range(0, len(load), batch):
             for at in range(start, min(start + batch, len(load))):
@@ -105,11 +105,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2_000, help="events of a turn")
     parser.add_argument("--users", type=int, default=25_000)
     parser.add_argument("--items", type=int, default=12_000)
+    parser.add_argument("--events-file", help="real events instead of made-up ones")
+    parser.add_argument("--items-file")
     parser.add_argument("--profile", action="store_true", help="print where the interpreter's time goes")
     options = parser.parse_args()
-    chain = Chain(options.items)
-    now_ms = chain.run(events(1, options.warm_up, options.users, options.items), options.rate, options.batch, _START_MS)
-    load = events(1, options.events, options.users, options.items, first=options.warm_up)
+    count = options.warm_up + options.events
+    if options.events_file:
+        catalogue, load = from_files(options.events_file, options.items_file, count)
+        options.events = len(load) - options.warm_up
+    else:
+        catalogue, load = items(options.items), events(1, count, options.users, options.items)
+    chain = Chain(catalogue)
+    now_ms = chain.run(load.part(0, options.warm_up), options.rate, options.batch, _START_MS)
+    load = load.part(options.warm_up, count)
     before = chain.written()
     chain.spent.clear()
     # The logs' objects are this benchmark's own; a service holds no such number of them.

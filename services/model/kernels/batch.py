@@ -8,7 +8,7 @@ import numpy as np
 
 from services.model.arena import Lists
 from services.model.arrays import F32, F64, I32, I64, U32, U64
-from services.model.experts import neighbours
+from services.model.experts import context, neighbours
 from services.model.experts.neighbours import PairLog
 from services.model.fold import decayed_add
 from services.model.jit import allocating_kernel, kernel
@@ -51,6 +51,8 @@ class Events(NamedTuple):
     seed: U64
     content_ptr: I32
     content: U32
+    context_ptr: I32
+    context: U32
 
 
 class Limits(NamedTuple):
@@ -177,11 +179,13 @@ def learn_batch(  # noqa: PLR0913, PLR0917  (arrays of several owners, which sha
                 new = setup.repeats or not _has_seen(users, user, e.item[i])
                 if len(probes.rank):
                     ranking.exclude(users, setup, user, w)
+                    context.prepare(v, e.context, e.context_ptr[i], e.context_ptr[i + 1], found, w)
                     probe(probes, i, v, users, setup, user, row, bucket, second, found, known, new, w)
                 seen_by_all = np.float64(v.totals[v.system[0], m - 1])
                 lot = np.float64(mix64(e.seed[i] ^ _SAMPLE) >> np.uint64(11)) / 9007199254740992.0
                 if known and new and (lot < limits.sample or seen_by_all < limits.warm_up):
                     ranking.exclude(users, setup, user, w)
+                    context.prepare(v, e.context, e.context_ptr[i], e.context_ptr[i + 1], found, w)
                     w.facts[0] = normaliser(w, drawn, top, np.float64(bound))
                     _learn_weights(v, logs, counts, users, setup, limits, user, row, bucket, second, found, w)
             used = min(found, setup.history)

@@ -123,7 +123,7 @@ def probe(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no 
     new: bool,
     w: Work,
 ) -> None:
-    """Rank the observed item of event i, given its `query` and `exclude`."""
+    """Rank the observed item of event i, given its `query`, `exclude` and context."""
     p.bucket[i] = bucket
     p.age[i] = v.pop[row, len(v.rate) - 1]
     if not new:

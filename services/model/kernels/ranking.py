@@ -16,6 +16,7 @@ from services.model.experts import (
     FLOOR,
     MIX_FACTORS,
     content,
+    context,
     covisitation,
     neighbours,
     own_history,
@@ -48,7 +49,8 @@ def exclude(users: UserArrays, setup: Setup, user: int, w: Work) -> None:
 
 @kernel
 def gather(v: View, setup: Setup, user: int, second: int, found: int, w: Work) -> Any:
-    """What every expert knows of the user; returns how many items the neighbours and the own history name."""
+    """What every expert but context, which is given its features, knows of the user; returns how many items the
+    neighbours and the own history name."""
     base = index_find(v.feature_keys, v.feature_slots, np.uint64(0xFEA7_0000 << 32))
     w.facts[11] = w.facts[13] = 0.0
     if base >= 0:
@@ -67,6 +69,7 @@ def gather(v: View, setup: Setup, user: int, second: int, found: int, w: Work) -
 def candidates(v: View, setup: Setup, touched: int, own: int, w: Work) -> int:
     """The union of the lists that need no look at every item; returns how many candidates there are."""
     n = popularity.offer(v, w, setup.top, 0)
+    n = context.offer(v, w, setup.top, n)
     n = covisitation.offer(v, w, touched, setup.top, n)
     n = transition.offer(v, w, touched, setup.top, n)
     if setup.repeats:
@@ -98,6 +101,7 @@ def score(v: View, users: UserArrays, setup: Setup, user: int, bucket: int, w: W
     covisitation.evidence(v, w, start, end)
     transition.evidence(v, w, start, end)
     own_history.evidence(v, w, setup.repeats, start, end)
+    context.evidence(v, w, start, end)
     content.evidence(v, users.categories, user, w, start, end)
     log_columns(features, start, end)
     for i in range(start, end):

@@ -8,8 +8,8 @@ import numpy as np
 
 from services.model.arena import Lists as Pool
 from services.model.arena import index_find
-from services.model.arrays import F32, F64, I32, I64, U8, U64
-from services.model.experts import POPULARITY
+from services.model.arrays import F32, F64, I32, I64, U8, U32, U64
+from services.model.experts import POPULARITY, context
 from services.model.jit import allocating_kernel, inline, kernel
 from services.model.kernels import ranking
 from services.model.kernels.candidates import add
@@ -35,6 +35,9 @@ class Asked(NamedTuple):
     ptr: I64
     excluded: I64
     """Positions that query i must not list: excluded[ptr[i]:ptr[i + 1]]."""
+    context_ptr: I64
+    context: U32
+    """Context features of query i: context[context_ptr[i]:context_ptr[i + 1]]."""
 
 
 class Lists(NamedTuple):
@@ -215,6 +218,7 @@ def serve(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no 
         for at in range(asked.ptr[i], asked.ptr[i + 1]):
             spot_put(w.seen, v.keys[asked.excluded[at]], 0)
         w.facts[0] = norms[i]
+        context.prepare(v, asked.context, asked.context_ptr[i], asked.context_ptr[i + 1], found, w)
         touched, own = ranking.gather(v, mine, user, second, found, w)
         n = ranking.candidates(v, mine, touched, own, w)
         for j in range(by_size[i]):

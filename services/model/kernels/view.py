@@ -14,9 +14,11 @@ from services.model.layout import SCORE_FEATURES
 
 CHANNELS = 10
 """Neighbour sums of one item, see experts/neighbours.py."""
+CONTEXTS = 18
+"""Context features of a query that are looked at."""
 OWN = 6
 """Sums over a user's own events of one item, see experts/own_history.py."""
-MIX = 11
+MIX = 12
 """Experts in the mixture, see experts/__init__.py."""
 FEATURE_WIDTH, SHARE_WIDTH = 32, 16
 """Columns of the features and of the shares in memory: rows of whole lanes, the rest is zero."""
@@ -51,6 +53,11 @@ class View(NamedTuple):
     """float32[rows, 2] events and items that have a feature."""
     feature_rarity: F32
     """float32[rows] inverse document frequency of a feature: log((items + 1) / (items that have it + 1))."""
+    context_keys: U64
+    context_slots: I32
+    context: Lists
+    context_sums: F32
+    """float32[rows, 1 + 6] anchor and sums of what was chosen in a context."""
     totals: F32
     """float32[64, m + 1], of which the shared row counts."""
     pi: F32
@@ -105,6 +112,12 @@ class Work(NamedTuple):
     own: Spot
     own_hash: U64
     own_sum: F32
+    contexts: I64
+    """int64[CONTEXTS] rows of the query's context features."""
+    around: Spot
+    around_row: I64
+    around_count: F32
+    """float32[named, CONTEXTS] how often each item that they name was chosen in each."""
     words: Spot
     word_weight: F32
     listed: Spot
@@ -127,7 +140,7 @@ class Work(NamedTuple):
     facts: F64
     """float64[16]: 0 log of the factors' normaliser, 2 now in ticks, 3-7 popularity totals, 8 mean year of
     the user's items and 9 whether there is one, 10 the user's decayed events, 11 items, 12 words of the
-    user's items, 13 events of everybody."""
+    user's items, 13 events of everybody, 14 context features and 15 items that they name."""
     slope: F32
     """float32[SCORE_FEATURES]"""
     negatives: I64
@@ -177,6 +190,10 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
         spot(history + 1),
         np.zeros(history + 1, np.uint64),
         np.zeros((history + 1, OWN), f32),
+        np.zeros(CONTEXTS, np.int64),
+        spot(CONTEXTS * neighbours),
+        np.zeros(CONTEXTS * neighbours, np.int64),
+        np.zeros((CONTEXTS * neighbours, CONTEXTS), f32),
         spot(64 * 20),
         np.zeros(64 * 20, f32),
         spot(candidates),
@@ -189,7 +206,7 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
         np.zeros(candidates, f32),
         np.zeros(top + 1, np.int64),
         np.zeros(top + 1, f32),
-        np.zeros(max(touched, history + 1, candidates), f32),
+        np.zeros(max(touched, CONTEXTS * neighbours, history + 1, candidates), f32),
         np.zeros(16, np.float64),
         np.zeros(SCORE_FEATURES, f32),
         np.zeros(negatives + 1, np.int64),
@@ -202,4 +219,4 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
     )
 
 
-__all__ = ["CHANNELS", "FEATURE_WIDTH", "MIX", "OWN", "SHARE_WIDTH", "U32", "Setup", "View", "Work", "work"]
+__all__ = ["CHANNELS", "CONTEXTS", "FEATURE_WIDTH", "MIX", "OWN", "SHARE_WIDTH", "U32", "Setup", "View", "Work", "work"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.cli.demo.streams import from_files as recorded
 from services.contracts.edge import InteractionEvent, Item, codec_for
 
 THEMES = 60
@@ -28,6 +29,10 @@ class Load:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def part(self, start: int, end: int) -> Load:
+        """Events [start, end)."""
+        return Load(self.users[start:end], self.ids[start:end], self.values[start:end])
 
 
 def items(count: int) -> list[tuple[bytes, bytes]]:
@@ -95,3 +100,14 @@ def events(seed: int, count: int, users: int, catalogue: int, first: int = 0) ->
         load.ids.append(f"b-{number}")
         load.values.append(codec.encode(record))
     return load
+
+
+def from_files(events_file: str, items_file: str | None, count: int) -> tuple[list[tuple[bytes, bytes]], Load]:
+    """The catalogue and the first events of real data; every event counts as a view, as in the evaluation."""
+    stream = recorded(events_file, items_file, count)
+    codec, item_codec, load = codec_for("interactions"), codec_for("items"), Load([], [], [])
+    for record in stream.events:
+        load.users.append(record["user_id"])
+        load.ids.append(record["event_id"])
+        load.values.append(codec.encode({**record, "type": "view", "value": None}))
+    return [(item["item_id"].encode(), item_codec.encode(item)) for item in stream.items], load

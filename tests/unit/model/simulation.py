@@ -29,6 +29,8 @@ class Event:
     item: int
     t_ms: int
     weight: float = 1.0
+    context: tuple[int, ...] | None = None
+    """Context features; None takes one of two by the user."""
 
 
 def event_batch(
@@ -38,7 +40,7 @@ def event_batch(
     n = len(events)
     partitions = learner.config.item_partitions
     ptr, words = ragged([[CATEGORY | e.item % 5, e.item] if content else [] for e in events])
-    none, no_words = ragged([[]] * n)
+    around, context = ragged([[e.user % 2] if e.context is None else list(e.context) for e in events])
     return EventBatch(
         user=np.array([learner.users.slot(b"user-%d-%d" % (partition, e.user)) for e in events], np.int32),
         item=np.array([item_hash(e.item) for e in events], np.uint64),
@@ -50,8 +52,8 @@ def event_batch(
         seed=np.array([event_seed(partition, first + i) for i in range(n)], np.uint64),
         content_ptr=ptr,
         content=words,
-        context_ptr=none,
-        context=no_words,
+        context_ptr=around,
+        context=context,
     )
 
 

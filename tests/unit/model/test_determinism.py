@@ -74,8 +74,7 @@ def play(config: ModelConfig, script: list[tuple[object, ...]]) -> World:
 def rows_of(learner: Learner) -> dict[tuple[str, str], dict[str, bytes]]:
     """Every row of a replica: {(kind, key): blocks}."""
     out: dict[tuple[str, str], dict[str, bytes]] = {}
-    tables = (learner.replica.items, learner.replica.features, learner.replica.system)
-    for kind, table in zip(KINDS, tables, strict=True):
+    for kind, table in zip(KINDS, learner.replica.tables, strict=True):
         for start, end in table.segments():
             if kind == "system" and start >= table.confirmed:
                 # Rows at their initial values, which nobody has learned anything for yet.
