@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.contracts.context import context_features
 from services.contracts.edge import codec_for
 from services.contracts.inner import item_state, user_state
 from services.contracts.keys import item_hash, partition_of
@@ -22,7 +23,8 @@ from services.recommendation_publishing.service import processors
 from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.processor import Batch, Outputs, Slice
 
-CONFIG = ModelConfig(item_partitions=1, max_items=500, max_features=100, max_users=500)
+CONFIG = ModelConfig(item_partitions=1, max_items=500, max_features=100, max_users=2000)
+_LEARNED_MS = 1_700_000_000_000
 
 
 def a_slice(topic: str, records: list[tuple[bytes, Any]], start: int = 0) -> Slice:
@@ -45,11 +47,12 @@ class World:
     batches: int = 0
     sweeps: int = 0
 
-    def learn(self, events: list[tuple[str, str]]) -> list[tuple[bytes, Any]]:
-        """Learn (user, item) pairs; returns the user-state records."""
+    def learn(self, events: list[tuple[str, str]], context: dict[str, str] | None = None) -> list[tuple[bytes, Any]]:
+        """Learn (user, item) pairs, all in one context; returns the user-state records."""
         users = [user.encode() for user, _ in events]
         n = len(events)
         ptr, values = ragged([[] for _ in events])
+        around, features = ragged([context_features(_LEARNED_MS, context or {}) for _ in events])
         first = next(self.offsets)
         for _ in range(n - 1):
             next(self.offsets)
@@ -58,14 +61,14 @@ class World:
             item=np.array([item_hash(item) for _, item in events], np.uint64),
             item_id=[item for _, item in events],
             item_partition=np.zeros(n, np.int32),
-            t_ms=np.arange(first, first + n) * 1000 + 1_700_000_000_000,
+            t_ms=np.arange(first, first + n) * 1000 + _LEARNED_MS,
             weight=np.ones(n, np.float32),
             value=np.full(n, np.nan, np.float32),
             seed=np.array([event_seed(0, first + i) for i in range(n)], np.uint64),
             content_ptr=ptr,
             content=values,
-            context_ptr=ptr,
-            context=values,
+            context_ptr=around,
+            context=features,
         )
         for deltas in self.learner.learn(batch, self.batches).values():
             self.owner.fold(deltas)
@@ -200,6 +203,19 @@ def test_a_user_never_seen_gets_what_is_popular_now() -> None:
     assert record["fallback"] == "new-user"
     assert record["items"][0]["item_id"] == "i7"
     assert record["model"] is None
+
+
+def test_a_stranger_gets_what_is_chosen_in_the_context_of_the_request() -> None:
+    """A request of a user never seen is answered by what newcomers chose in the context that it brings."""
+    w = world()
+    for number in range(60):
+        region = "ns"[number % 2]
+        w.learn([(f"{number}-{i}", f"{region}{i % 9}") for i in range(18)], {"region": region})
+    w.sweep()
+    for region in "ns":
+        asked = request("nobody", k=5, context={"region": region})
+        (made,) = lists(w.step(_LEARNED_MS, requests=[asked]))
+        assert {item["item_id"][0] for item in made["items"]} == {region}
 
 
 def test_an_item_without_events_is_recommended_when_nothing_else_is_left() -> None:
