@@ -85,7 +85,7 @@ def read(events: str, items: str | None, limit: int | None) -> Stream:
     Raises:
         CliError: a file cannot be read, or has no usable events.
     """
-    rows = []
+    rows, contexts = [], []
     for number, record in enumerate(_records(events, EVENTS)):
         if limit is not None and number >= limit:
             break
@@ -93,9 +93,10 @@ def read(events: str, items: str | None, limit: int | None) -> Stream:
         if t is None:
             raise CliError(f"{events}: event {number + 1} has no time", code=2)
         rows.append((record["user_id"], record["item_id"], int(t)))
+        contexts.append(record["context"])
     metadata = list(_records(items, ITEMS)) if items else []
     try:
-        return stream(rows, metadata)
+        return stream(rows, metadata, contexts)
     except ValueError as error:
         raise CliError(f"{events}: {error}", code=2) from None
 

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 
-import numpy as np
-import numpy.typing as npt
-
 MAX_ENTRIES = 16
 """Context entries that become features, in the order of their names; further ones are ignored."""
 
@@ -28,13 +25,6 @@ def context_feature(name: str, value: str) -> int:
 _HOURS = [context_feature("\x00hour", str(hour)) for hour in range(24)]
 _WEEKDAYS = [context_feature("\x00weekday", str(day)) for day in range(7)]
 """The names start with NUL, so that no producer's entry is taken for them."""
-
-
-def clock_features(event_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-    """uint32[n, 2] what `context_features` gives of the moments int64[n] alone."""
-    hours = np.array(_HOURS, np.uint32)[event_ms // _HOUR_MS % 24]
-    weekdays = np.array(_WEEKDAYS, np.uint32)[(event_ms // _DAY_MS + _EPOCH_WEEKDAY) % 7]
-    return np.stack([hours, weekdays], axis=1)
 
 
 def context_features(event_ms: int, context: Mapping[str, str]) -> list[int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from services.contracts.context import clock_features
+from services.contracts.context import context_features
 from services.contracts.keys import content_features, item_hashes, partitions_of
 from services.model.events import EventBatch, event_seed, ragged
 
@@ -32,6 +33,9 @@ class Stream:
     content_ptr: npt.NDArray[np.int32]
     content: npt.NDArray[np.uint32]
     """Content features of item i: content[content_ptr[i]:content_ptr[i + 1]]."""
+    context_ptr: npt.NDArray[np.int32]
+    context: npt.NDArray[np.uint32]
+    """Context features of event k: context[context_ptr[k]:context_ptr[k + 1]]."""
 
     def __len__(self) -> int:
         """Number of events."""
@@ -39,20 +43,35 @@ class Stream:
 
     def content_of(self, chosen: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
         """Content of chosen items, end to end: (pointers int32[k + 1], features uint32)."""
-        starts = self.content_ptr[chosen].astype(np.int64)
-        lengths = self.content_ptr[chosen + 1] - starts
-        ptr = np.zeros(len(chosen) + 1, np.int32)
-        np.cumsum(lengths, out=ptr[1:])
-        inside = np.arange(int(ptr[-1])) - np.repeat(ptr[:-1], lengths)
-        return ptr, self.content[np.repeat(starts, lengths) + inside]
+        return _cut(self.content_ptr, self.content, chosen)
+
+    def context_of(self, chosen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
+        """Context of chosen events, as `content_of`."""
+        return _cut(self.context_ptr, self.context, chosen)
 
 
-def stream(events: Iterable[tuple[str, str, int]], metadata: Iterable[_Features]) -> Stream:
+def _cut(
+    ptr: npt.NDArray[np.int32], features: npt.NDArray[np.uint32], chosen: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
+    starts = ptr[chosen].astype(np.int64)
+    lengths = ptr[chosen + 1] - starts
+    ends = np.zeros(len(chosen) + 1, np.int32)
+    np.cumsum(lengths, out=ends[1:])
+    inside = np.arange(int(ends[-1])) - np.repeat(ends[:-1], lengths)
+    return ends, features[np.repeat(starts, lengths) + inside]
+
+
+def stream(
+    events: Iterable[tuple[str, str, int]],
+    metadata: Iterable[_Features],
+    contexts: Sequence[Mapping[str, str]] | None = None,
+) -> Stream:
     """Make a stream.
 
     Args:
         events: (user id, item id, event time in Unix ms); sorted here by time, equal times keep their order.
         metadata: Item records (contracts); items without one have no content.
+        contexts: the context map of each event; None where no event has one.
 
     Raises:
         ValueError: there are no events.
@@ -66,7 +85,10 @@ def stream(events: Iterable[tuple[str, str, int]], metadata: Iterable[_Features]
     for record in metadata:
         features[items.setdefault(record["item_id"], len(items))] = content_features(record)
     table = np.array(rows, np.int64)
-    table = table[np.argsort(table[:, 2], kind="stable")]
+    order = np.argsort(table[:, 2], kind="stable")
+    table = table[order]
+    maps = [contexts[at] for at in order.tolist()] if contexts else repeat({})
+    around = [context_features(t, one) for t, one in zip(table[:, 2].tolist(), maps, strict=False)]
     ptr, content = ragged([features.get(i, []) for i in range(len(items))])
     names = list(items)
     return Stream(
@@ -78,6 +100,7 @@ def stream(events: Iterable[tuple[str, str, int]], metadata: Iterable[_Features]
         item_hashes(names),
         ptr,
         content,
+        *ragged(around),
     )
 
 
@@ -93,7 +116,7 @@ class Batches:
         s = self._stream
         item, n = s.item[at], len(at)
         ptr, content = s.content_of(item)
-        context = clock_features(s.t_ms[at])
+        context_ptr, context = s.context_of(at)
         return EventBatch(
             user=slots,
             item=s.hashes[item],
@@ -105,6 +128,6 @@ class Batches:
             seed=np.array([event_seed(0, i) for i in at.tolist()], np.uint64),
             content_ptr=ptr,
             content=content,
-            context_ptr=np.arange(0, context.size + 1, context.shape[1], dtype=np.int32),
-            context=context.reshape(-1),
+            context_ptr=context_ptr,
+            context=context,
         )

@@ -20,6 +20,7 @@ from rich.table import Table
 from services.cli.evaluate import config_for, read
 from services.cli.produce.columns import ITEMS
 from services.cli.produce.source import BadRowError, Source
+from services.contracts.context import context_features
 from services.contracts.edge import codec_for
 from services.evaluation.metrics import figures
 from services.evaluation.prequential import Simulation
@@ -39,15 +40,17 @@ def synthetic(n: int, items: int) -> Stream:
     chosen = (items * rng.power(0.35, n)).astype(np.int64) % items
     names, item = np.unique(chosen, return_inverse=True)
     content = (np.uint32(1 << 28) | rng.integers(0, 1000, 3 * len(names)).astype(np.uint32)).astype(np.uint32)
+    times = NOW + np.sort(rng.integers(0, 3_600_000, n))
     return Stream(
         [f"user-{i}" for i in range(users)],
         [f"item-{i:07d}" for i in names.tolist()],
         rng.integers(0, users, n).astype(np.int32),
         item.astype(np.int32),
-        NOW + np.sort(rng.integers(0, 3_600_000, n)),
+        times,
         (names.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15),
         np.arange(0, 3 * len(names) + 1, 3, dtype=np.int32),
         content,
+        *ragged([context_features(t, {}) for t in times.tolist()]),
     )
 
 

@@ -31,10 +31,9 @@ def _zipf(rng: np.random.Generator, n: int, size: int, power: float = 1.0) -> li
     return rng.choice(n, size, p=p / p.sum()).tolist()  # type: ignore[no-any-return]  # a list, as the size is given
 
 
-def _made(users: list[int], items: list[int], gap_s: int) -> Stream:
-    return stream(
-        [(f"u{u}", f"i{i}", NOW + k * gap_s * 1000) for k, (u, i) in enumerate(zip(users, items, strict=True))], []
-    )
+def _made(users: list[int], items: list[int], gap_s: int, contexts: list[dict[str, str]] | None = None) -> Stream:
+    rows = [(f"u{u}", f"i{i}", NOW + k * gap_s * 1000) for k, (u, i) in enumerate(zip(users, items, strict=True))]
+    return stream(rows, [], contexts)
 
 
 def a_shop(seed: int) -> Stream:
@@ -96,9 +95,17 @@ def strangers(seed: int) -> Stream:
     return _made(list(range(EVENTS)), _zipf(rng, 1000, EVENTS, 0.9), 10)
 
 
+def regions(seed: int) -> Stream:
+    """Users of one event each, who choose what is popular in their region; the context says which."""
+    rng = np.random.default_rng(seed)
+    where, orders = rng.integers(0, 20, EVENTS).tolist(), [rng.permutation(1000) for _ in range(20)]
+    items = [int(orders[region][rank]) for region, rank in zip(where, _zipf(rng, 1000, EVENTS, 0.9), strict=True)]
+    return _made(list(range(EVENTS)), items, 10, [{"region": str(region)} for region in where])
+
+
 STREAMS: tuple[tuple[Callable[[int], Stream], bool], ...] = (
     (a_shop, True), (a_shop, False), (chains, True), (clusters, True), (places, False), (popular, False),
-    (turnover, True), (strangers, True),
+    (turnover, True), (strangers, True), (regions, True),
 )  # fmt: skip
 
 

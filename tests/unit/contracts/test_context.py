@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import numpy as np
-
-from services.contracts.context import MAX_ENTRIES, clock_features, context_feature, context_features
+from services.contracts.context import MAX_ENTRIES, context_feature, context_features
 
 MONDAY = 1_699_833_600_000
 """2023-11-13 00:00 UTC."""
@@ -40,10 +38,3 @@ def test_name_and_value_are_kept_apart() -> None:
 def test_entries_are_bounded() -> None:
     """A producer that sends hundreds of entries does not blow up the records."""
     assert len(context_features(MONDAY, {f"n{number}": "x" for number in range(500)})) == 2 + MAX_ENTRIES
-
-
-def test_many_moments_at_once() -> None:
-    """The clock's features of many moments are those of each."""
-    moments = MONDAY + np.arange(0, 9 * 24 * HOUR_MS, 1_234_567)
-    each = [context_features(moment, {}) for moment in moments.tolist()]
-    assert clock_features(moments).tolist() == each

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.contracts.context import context_features
 from services.evaluation.cold import first_occurrences
 from services.evaluation.metrics import figures
 from services.evaluation.prequential import Simulation
@@ -49,6 +50,15 @@ def test_events_are_sorted_and_items_carry_their_content() -> None:
     assert len(content) == ptr[-1] > 0
     with pytest.raises(ValueError, match="no events"):
         stream([], [])
+
+
+def test_events_carry_their_context_and_the_hour() -> None:
+    """An event's features are what feature extraction makes of its time and its context map."""
+    contexts = [{"device": "phone"}, {}, {"device": "tv", "country": "is"}]
+    made = stream([("a", "x", NOW + 5), ("b", "y", NOW), ("c", "z", NOW + 9)], [], contexts)
+    ptr, features = made.context_of(np.array([2, 0]))
+    assert features[ptr[0] : ptr[1]].tolist() == context_features(NOW + 9, contexts[2])
+    assert features[ptr[1] : ptr[2]].tolist() == context_features(NOW, {})
 
 
 def test_ranks_follow_the_protocol(chains: Stream) -> None:
