@@ -25,6 +25,7 @@ from services.contracts.edge import codec_for
 from services.evaluation.metrics import figures
 from services.evaluation.prequential import Simulation
 from services.evaluation.stream import Stream
+from services.model.events import ragged
 from tests.benchmarks import sharding_live
 from tests.benchmarks.sharding_stale import Stale
 
