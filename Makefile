@@ -64,7 +64,7 @@ demo: $(STAMP) ## Start a broker and the services, replay a shop's stream, show 
 bench: $(STAMP) ## Measure the system on real Kafka against a bare pass-through
 	$(BIN)/python -m tests.benchmarks.pipeline $(ARGS)
 
-bench-sharding: $(STAMP) ## Measure what sharding costs: quality, divergence, bytes per event
+bench-sharding: $(STAMP) ## Measure what sharding costs: divergence, bytes per event; ARGS="--events FILE ..." quality
 	$(BIN)/python -m tests.benchmarks.sharding $(ARGS)
 
 clean: ## Remove the virtual environment, caches and build output

@@ -105,6 +105,8 @@ class LocalBroker:
         jars = classpath(self._progress)
         self.folder.open()
         try:
+            if self.port:
+                check_port(self.port)
             if not self.folder.data.exists():
                 self._progress(f"formatting the storage in {self.folder.path}")
             self.folder.format(java, jars)

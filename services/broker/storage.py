@@ -25,6 +25,7 @@ from services.broker.java import Java
 from services.broker.version import KAFKA_VERSION
 
 MARKER = "streamrec-broker.json"
+_LOCK = "broker.lock"
 _FORMAT_TIMEOUT_S = 120
 
 
@@ -57,9 +58,10 @@ class DataFolder:
         Raises:
             DataFolderError: not writable, in use, or of another Kafka version or cluster.
         """
+        self._refuse_foreign()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.lock_fd = os.open(self.path / "broker.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self.lock_fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise DataFolderError(
                 f"cannot write the broker's data folder {self.path}: {error.strerror}. "
@@ -90,6 +92,19 @@ class DataFolder:
         """Cluster id of the storage, or None before it is formatted."""
         marker = self._marker()
         return marker.get("cluster_id") if marker else None
+
+    def _refuse_foreign(self) -> None:
+        """Write nothing into a folder that holds something else."""
+        try:
+            held = {entry.name for entry in self.path.iterdir()}
+        except OSError:
+            # It is not there yet, or cannot be read: what comes next says so.
+            return
+        if held and _LOCK not in held and self.data.name not in held:
+            raise DataFolderError(
+                f"{self.path} was not made by `streamrec broker`: it holds {min(held)}. "
+                "Choose an empty folder, or a new one, with --data-dir (STREAMREC_BROKER_DATA_DIR)."
+            )
 
     def _check(self) -> None:
         advice = "Choose another folder with --data-dir (STREAMREC_BROKER_DATA_DIR), or delete this one and its data."

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -17,9 +18,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from services.broker.broker import LocalBroker
 from services.broker.errors import DataFolderError, PortTakenError, StartError
+from services.broker.jars import classpath
 from services.broker.settings import BrokerSettings
 from services.broker.storage import MARKER
-from services.broker.tools import run_tool
+from services.broker.tools import TOOLS, run_tool
 from services.broker.version import KAFKA_VERSION
 
 pytestmark = pytest.mark.kafka
@@ -217,6 +219,15 @@ def test_tools_match_the_broker(broker: LocalBroker) -> None:
     """The tools are of the pinned version."""
     shown = run_tool("kafka-topics", ["--version"], timeout=120)
     assert shown.stdout.split()[0] == KAFKA_VERSION
+
+
+def test_every_tool_is_in_the_jars() -> None:
+    """Each tool that is listed has its class in the jars of the pinned version."""
+    held: set[str] = set()
+    for jar in classpath().split(os.pathsep):
+        with ZipFile(jar) as archive:
+            held.update(archive.namelist())
+    assert [name for name, tool in TOOLS.items() if tool.replace(".", "/") + ".class" not in held] == []
 
 
 def test_command_prints_ready_and_stops(broker: LocalBroker, tmp_path: Path) -> None:

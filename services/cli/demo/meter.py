@@ -50,8 +50,9 @@ class Meter:
     learned from it (or from a later event of the user) is read by an outside consumer.
 
     **Hit rate**, prequential: before an event is sent, the last list that was published for its user is
-    asked whether the item is among its first k, and so are the k most popular items of that moment. Both
-    are asked for items new to the user only, and both leave out what the user has seen.
+    asked whether the item is among its first k, and so are the items that were the k most popular when that list
+    came: what is compared is as old. Both are asked for items new to the user only, and both leave out what the user
+    had seen.
     """
 
     def __init__(self, k: int, exclude_seen: bool = True, half_life_ms: float = _DAY_MS) -> None:
@@ -65,6 +66,8 @@ class Meter:
         self.k = k
         self.lists: dict[str, Mapping[str, Any]] = {}
         """Newest list by user."""
+        self._popular: dict[str, list[str]] = {}
+        """What was popular when the list came, by user."""
         self._exclude_seen = exclude_seen
         self._popularity = Popularity(half_life_ms)
         self._seen: dict[str, dict[str, None]] = {}
@@ -82,10 +85,9 @@ class Meter:
         scored = kind not in PASSIVE and kind not in NEGATIVE and (not self._exclude_seen or item not in seen)
         # A user without a list has nothing to compare: the first event makes the first list.
         if scored and current is not None:
-            without = set(seen) if self._exclude_seen else set()
             self._totals.scored += 1
             self._totals.hits += 0 < shown <= self.k
-            self._totals.popularity_hits += item in self._popularity.top(self.k, without)
+            self._totals.popularity_hits += item in self._popular[user]
         return current["list_id"] if shown and current else None
 
     def sent(self, event: Mapping[str, Any], now_s: float) -> None:
@@ -105,9 +107,12 @@ class Meter:
         """A list was read; None withdraws the user's list."""
         if record is None:
             self.lists.pop(user, None)
+            self._popular.pop(user, None)
             return
         self._totals.lists += 1
         self.lists[user] = record
+        without = set(self._seen.get(user, {})) if self._exclude_seen else set()
+        self._popular[user] = self._popularity.top(self.k, without)
         learned = record["learned_event_id"]
         pending = self._pending.get(user)
         if learned is None or not pending or not any(event_id == learned for event_id, _, _ in pending):

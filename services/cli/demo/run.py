@@ -208,11 +208,11 @@ def _replay(plan: Plan, traffic: Traffic, fleet: Fleet, settings: KafkaSettings,
 
 
 def _sample(meter: Meter) -> tuple[Mapping[str, Any] | None, list[str]]:
-    """The list with the most to say: many signals and reasons, of a user who has done something."""
+    """The list with the most to say: many reasons and signals, of a user who has done something."""
 
     def telling(user: str) -> tuple[int, int]:
         items = meter.lists[user]["items"][: meter.k]
-        return len({each["signal"] for each in items}), sum(bool(each["because"]) for each in items)
+        return sum(bool(each["because"]) for each in items), len({each["signal"] for each in items})
 
     users = [user for user in meter.lists if len(meter.history(user)) >= 3 and meter.lists[user]["items"]]
     if not users:

@@ -39,6 +39,14 @@ def test_own_folder_is_opened_again(tmp_path: Path) -> None:
     folder.close()
 
 
+def test_nothing_is_written_to_a_folder_that_holds_something_else(tmp_path: Path) -> None:
+    """A folder of somebody else's files is refused before anything is made in it."""
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(DataFolderError, match=r"not made by .* it holds letter\.txt"):
+        DataFolder(tmp_path).open()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["letter.txt"]
+
+
 @pytest.mark.parametrize(
     ("folder", "match"),
     [({"version": "4.0.0"}, "formatted by Kafka 4.0.0"), ({"found": "other"}, "belongs to the Kafka cluster other")],

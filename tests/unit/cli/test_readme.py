@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.app import app
 from tests.unit.cli.settings_docs import PAGE, rendered
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,3 +34,20 @@ def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for target in re.findall(r"\bmake ([a-z-]+)\b", PAGE.read_text("utf-8")):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def console_lines() -> list[str]:
+    """Every `streamrec` command that the README and the pages in docs show."""
+    found = []
+    for page in [PAGE, *(ROOT / "docs").rglob("*.md")]:
+        for block in re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            found += re.findall(r"\$ streamrec ([^\n|&#]+)", block)
+    # What follows `broker tool` belongs to Kafka's own tools.
+    return sorted({line.strip() for line in found if not line.startswith("broker tool")})
+
+
+@pytest.mark.parametrize("line", console_lines())
+def test_every_command_that_is_shown_parses(line: str) -> None:
+    """A command may be copied from the documentation: its options exist."""
+    result = CliRunner().invoke(app, [*shlex.split(line), "--help"])
+    assert result.exit_code == 0, result.output
