@@ -21,6 +21,7 @@ from services.model.recommender import Query, Ranking, Recommender
 from services.model.replica import Replica
 from services.model.rows import RowChange
 from services.model.users import UserTable
+from services.recommendation_publishing.event_time import EventClock
 from services.recommendation_publishing.lists import Learned, Ranked
 from services.recommendation_publishing.rows import Received, UserRows
 
@@ -49,11 +50,11 @@ class Engine:
         self._record: dict[str, Any] | None = None
         self._early_items: dict[bytes, Item | None] = {}
         self._sweeps = SweepReader()
-        self._build(ModelConfig(item_partitions=item_partitions), {})
+        self._build(ModelConfig(item_partitions=item_partitions), {}, EventClock())
 
-    def _build(self, config: ModelConfig, received: dict[bytes, Received]) -> None:
+    def _build(self, config: ModelConfig, received: dict[bytes, Received], clock: EventClock) -> None:
         self._replica = Replica(config)
-        self.rows = UserRows(UserTable(config), received)
+        self.rows = UserRows(UserTable(config), received, clock)
         self._recommender = Recommender(config, self._replica, self.rows.table, self._new_item_every)
         self._catalogue = self._recommender.catalogue
         self._catalogue.restricted = self._policy == "required"
@@ -171,7 +172,7 @@ class Engine:
                 "Give every replica of model-update the same settings; this service then starts again."
             )
         self._record = record
-        self._build(ModelConfig.from_record(record), self.rows.received)
+        self._build(ModelConfig.from_record(record), self.rows.received, self.rows.clock)
         for key, item in self._early_items.items():
             self.load_metadata(key, item)
         self._early_items = {}

@@ -36,7 +36,8 @@ class Judge:
     def judge(self, engine: Engine, rows: Sequence[tuple[bytes, UserRow]], now_ms: int) -> None:
         """Judge the sampled rows of a batch, as (user, new row), which the engine has not taken in yet.
 
-        Only rows with exactly one new positive are judged: then the old row is what was known just before it.
+        Only rows with exactly one new positive are judged: then the old row is what was known just before it. They are
+        asked for as of the event.
         """
         queries: list[Query] = []
         targets: list[int] = []
@@ -47,7 +48,7 @@ class Judge:
             target = self._target(engine, slot, row) if slot >= 0 else 0
             if target:
                 nothing = np.zeros(0, np.uint64)
-                queries.append(Query(slot, now_ms, DEPTH, nothing, np.zeros(0, np.uint32), self._exclude_seen))
+                queries.append(Query(slot, row["t"], DEPTH, nothing, np.zeros(0, np.uint32), self._exclude_seen))
                 targets.append(target)
         if not queries:
             return

@@ -224,13 +224,14 @@ class Publisher:
             return
         explored = self._explorer.pool if self._explorer.share > 0 else 0
         known = self._engine.learned([job.user for job in jobs])
+        moment_ms = self._engine.rows.clock.at(self._now_ms)
         queries = [
             Query(
                 user=slot,
-                now_ms=self._now_ms,
+                now_ms=moment_ms,
                 k=job.size + explored,
                 exclude=item_hashes(job.exclude) if job.exclude else _NOTHING,
-                context=np.array(context_features(self._now_ms, job.context), np.uint32),
+                context=np.array(context_features(moment_ms, job.context), np.uint32),
                 exclude_seen=job.exclude_seen,
             )
             for job, (slot, _) in zip(jobs, known, strict=True)

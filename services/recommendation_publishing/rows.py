@@ -10,6 +10,7 @@ import numpy as np
 
 from services.contracts.inner.user_state import SeenChunk, UserRow, split_key
 from services.model.users import UserTable
+from services.recommendation_publishing.event_time import EventClock
 from services.recommendation_publishing.lists import Learned
 
 _META = np.dtype([("epoch", "<i8"), ("partition", "<i4"), ("offset", "<i8"), ("time_ms", "<i8"), ("append_ms", "<i8")])
@@ -34,6 +35,8 @@ class UserRows:
     table: UserTable
     received: dict[bytes, Received] = field(default_factory=dict)
     """By user: what the table does not hold yet."""
+    clock: EventClock = field(default_factory=EventClock)
+    """Event time, by the rows that came."""
     _meta: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(1024, _META))
     """By slot of the table; offset 0 where no row was loaded."""
     _event_ids: list[str] = field(default_factory=list)
@@ -50,6 +53,8 @@ class UserRows:
             if chunk is None:
                 self.drop(user)
             return
+        if chunk is None:
+            self.clock.learned(record["t"], record["ts"])  # type: ignore[typeddict-item]  # the key says it is a row
         received = self.received.get(user)
         if received is None:
             received = self.received[user] = Received()

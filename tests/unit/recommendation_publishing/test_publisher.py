@@ -17,6 +17,7 @@ from services.model.config import ModelConfig
 from services.model.events import EventBatch, event_seed, ragged
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
+from services.model.recommender import Query
 from services.recommendation_publishing.engine import ModelMismatchError
 from services.recommendation_publishing.publisher import ERASURES, ITEM_ROWS, ITEMS, LISTS, REQUESTS, ROWS, Publisher
 from services.recommendation_publishing.service import processors
@@ -391,3 +392,22 @@ def test_item_shards_that_disagree_on_the_model_stop_the_service() -> None:
     other = {"v": 1, "o": 9, "folded": {}, "sweep": 9, "model": {**CONFIG.to_record(), "dim": 64}}
     with pytest.raises(ModelMismatchError, match=r"dim.*same settings"):
         w.publisher.load(a_slice(ITEM_ROWS, [(item_state.CLOCK_KEY, other)]))
+
+
+def test_lists_of_a_replay_are_made_as_of_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decays and gaps are taken at the time of the newest event that was learned, however long ago it happened."""
+    w = world()
+    year_ms, appended_ms = 365 * 86_400_000, _LEARNED_MS + 365 * 86_400_000
+    old = {"t": appended_ms - year_ms, "ts": appended_ms}
+    rows = [(key, {**row, **old} if "b" in row else row) for key, row in w.learn(CROWD)]
+    w.sweep()
+    asked: list[int] = []
+    rank = w.publisher._engine.rank
+
+    def noted(queries: list[Query], **more: Any) -> Any:
+        asked.extend(query.now_ms for query in queries)
+        return rank(queries, **more)
+
+    monkeypatch.setattr(w.publisher._engine, "rank", noted)
+    assert lists(w.step(appended_ms + 700, rows=rows))
+    assert set(asked) == {appended_ms - year_ms + 700}
