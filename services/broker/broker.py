@@ -6,7 +6,6 @@ import contextlib
 import shlex
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from services.broker import guarded
 from services.broker.errors import PortTakenError, StartError
 from services.broker.jars import Progress, classpath, deploy_folder
 from services.broker.java import Java, find_java
@@ -148,15 +148,9 @@ class LocalBroker:
         ]  # fmt: skip
         with (self.folder.path / "java.log").open("wb") as output:
             # Its own session: Ctrl-C reaches this process only, which then stops Kafka in order.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder.path,
-                start_new_session=True, pass_fds=(self.folder.lock_fd,),
-            )  # fmt: skip
-        guard = Path(__file__).with_name("guard.py")
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(guard), str(self._process.pid)],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            self._process, self._guard = guarded.start(
+                command, pass_fds=(self.folder.lock_fd,), stdout=output, stderr=output, cwd=self.folder.path
+            )
 
     def _await_ready(self, log_start: int) -> None:
         end = time.monotonic() + self.settings.broker_start_timeout_s

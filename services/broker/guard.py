@@ -1,10 +1,13 @@
-"""Ends the broker when the process that started it dies: run beside Java, as a script.
+"""Ends a process when the one that started it dies: run beside it, as a script.
 
-`python guard.py PID` reads its standard input, a pipe whose other end only the starter holds. A line
-means a clean stop, and the guard leaves. The end of the file without one means that the starter is
-gone, however it went: the guard then stops the broker. Works wherever there are pipes, does not depend on
-the thread that started Java, and gives Kafka a clean shutdown, which a parent-death signal would too,
-but on Linux only.
+`python guard.py` reads its standard input, a pipe whose other end only the starter holds, and, until it has said its
+process id there, the process that is guarded. A second line means a clean stop, and the guard leaves. The end of the
+file without one means that the starter is gone, however it went: the guard then stops the process. Works wherever there
+are pipes, does not depend on the thread that started the process, and gives it a clean shutdown, which a parent-death
+signal would too, but on Linux only.
+
+`python guard.py FD COMMAND...` says its id into the pipe FD and becomes the command: a starter that is killed at any
+moment leaves no process that no guard knows.
 """
 
 from __future__ import annotations
@@ -17,12 +20,19 @@ import time
 _GRACE_S = 20.0
 
 
-def main(pid: int) -> None:
-    """Wait for the starter's word or its death; in the latter case stop process `pid`."""
+def main(arguments: list[str]) -> None:
+    """Become a guarded command, or guard one."""
+    if arguments:
+        pipe = int(arguments[0])
+        os.write(pipe, b"%d\n" % os.getpid())
+        os.close(pipe)
+        os.execvp(arguments[1], arguments[1:])  # noqa: S606 - the command of the starter, as it was given
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if sys.stdin.buffer.read(1):
+    said = sys.stdin.buffer.readline().strip()
+    if not said or sys.stdin.buffer.read(1):
         return
+    pid = int(said)
     for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, 0.0)):
         try:
             os.kill(pid, number)
@@ -38,4 +48,4 @@ def main(pid: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1:])

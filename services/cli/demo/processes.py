@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from services.broker import guard
+from services.broker import guarded
 from services.broker.broker import free_port
 from services.cli.errors import CliError
 
@@ -37,23 +37,10 @@ class Child:
         """
         self.log_file = log_file
         with log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **environment},
-                # Ctrl-C reaches the demo only, which then ends its children in order.
-                start_new_session=True,
+            # Ctrl-C reaches the demo only, which then ends its children in order. The guard ends them when it cannot.
+            self._process, self._guard = guarded.start(
+                [sys.executable, *arguments], stdout=log, stderr=log, env={**os.environ, **environment}
             )
-        # Ends the process when this one dies without a chance to do so.
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
 
     @property
     def pid(self) -> int:
