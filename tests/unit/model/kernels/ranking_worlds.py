@@ -34,6 +34,7 @@ CONFIG = ModelConfig(
     dim=8,
     history=24,
     history_kept=40,
+    pair_halflife_s=6 * 3600.0,
     negatives=20,
     neighbours_read=6,
     max_neighbours=12,
@@ -67,7 +68,7 @@ def events_of(rng: np.random.Generator, n: int, start_s: int) -> list[Event]:
     for _ in range(n):
         if rng.random() < 0.3:
             user = int(USERS * rng.random() ** 2.5)
-        second += int(rng.choice([2, 40, 400, 5000], p=[0.4, 0.3, 0.2, 0.1]))
+        second += int(rng.choice([2, 40, 400, 2400, 5000], p=[0.4, 0.25, 0.15, 0.12, 0.08]))
         weight = -1.0 if rng.random() < 0.1 else float(rng.uniform(0.5, 2.0))
         around = tuple(sorted({int(c) for c in rng.integers(5, size=2)}))
         out.append(Event(user, int(ITEMS * rng.random() ** 1.7), second * 1000 + 500, weight, around))

@@ -9,7 +9,7 @@ import pytest
 
 from services.model.experts import FEATURES, MIXTURE, POPULARITY
 from services.model.kernels import ranking
-from services.model.kernels.query import query
+from services.model.kernels.query import gap_bucket, length_bucket, query
 from services.model.kernels.serving import excluded_rows
 from services.model.layout import MIXTURE_MEMORY
 from services.model.learner import Learner
@@ -17,6 +17,8 @@ from services.model.recommender import Query, Recommender
 from services.model.views import buffers, setup, view
 from tests.unit.model.kernels import plain_ranking as plain
 from tests.unit.model.kernels.plain_experts import Ask, bucket_of, normaliser, query_vector
+from tests.unit.model.kernels.plain_experts import gap_bucket as plain_gap_bucket
+from tests.unit.model.kernels.plain_experts import length_bucket as plain_length_bucket
 from tests.unit.model.kernels.plain_rows import rows_of, user_of
 from tests.unit.model.kernels.ranking_worlds import (
     CONFIG,
@@ -49,6 +51,17 @@ def test_the_query_is_the_plain_one(seed: int, repeats: bool) -> None:
         _, bucket, _ = query(v, learner.users.arrays, settings, slot, ask.second, w)
         assert bucket == bucket_of(ask)
         np.testing.assert_allclose(w.z[0], query_vector(rows, ask), rtol=1e-4, atol=1e-5)
+
+
+def test_buckets_end_where_the_documents_say() -> None:
+    """Histories and pauses fall into the bucket that is documented, at its ends too."""
+    nobody = user_of(still(0, repeats=False)[0], -1)
+    for n in range(60):
+        assert length_bucket(n) == plain_length_bucket(n)
+    for end in (0, 60, 3600, 86400, 7 * 86400):
+        for since in (end, end + 1):
+            ask = Ask(replace(nobody, history=[(1, 1000)]), 1000 + since, repeats=False)
+            assert gap_bucket(since) == plain_gap_bucket(ask)
 
 
 def wrong_columns(learner: Learner, seed: int, now: int, *, repeats: bool) -> dict[str, float]:
@@ -248,9 +261,11 @@ def test_excluded_rows_are_the_named_the_seen_and_the_blocked(seed: int) -> None
     learner, _ = still(seed, repeats=False)
     rng = np.random.default_rng(seed)
     table, seen = learner.replica.items.table, learner.users.arrays.seen
-    hidden = [-1, *(learner.users.find(b"user-0-%d" % user) for user in (0, 1, USERS))]
+    hidden = [-1, -1, *(learner.users.find(b"user-0-%d" % user) for user in (0, 1, USERS))]
     named = [[item_hash(int(i)) for i in rng.integers(ITEMS + 9, size=rng.integers(6))] for _ in hidden]
-    blocked = np.array([table.index.find(item_hash(int(i))) for i in (2, 4, ITEMS + 1)], np.int64)
+    # What one query ends with, the next may begin with.
+    named[:2] = [[item_hash(3)], [item_hash(3)]]
+    blocked = np.array([table.index.find(item_hash(i)) for i in (2, 4, ITEMS + 1)[:seed]], np.int64)
     named_ptr = np.cumsum([0, *map(len, named)]).astype(np.int64)
     flat = np.array([x for each in named for x in each], np.uint64)
     rows, ptr = np.empty(1000, np.int64), np.zeros(len(hidden) + 1, np.int64)
