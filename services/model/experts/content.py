@@ -1,6 +1,7 @@
 """Content: the user's categories, words of titles, and release years, against those of an item.
 
-categories   mean over the item's categories g of log (user's share of g) - log (everybody's share of g)
+categories   mean over the item's categories g of log (user's share of g) - log (everybody's share of g), where the
+             user's events are joined by three of everybody's; the number of events is sum 0.97^k over those kept
 title        log(1 + 5 sum_k 0.8^k cos(h_k, x)) over the newest 20 items, TF-IDF weights
 year         -|year(x) - mean year of the newest 10 items| / 10, at least -5
 """

@@ -112,7 +112,10 @@ def score(v: View, users: UserArrays, setup: Setup, user: int, bucket: int, w: W
 
 @kernel
 def learn_mixture(v: View, bucket: int, w: Work, at: int, cap: float) -> None:
-    """One observed candidate: responsibilities into the bucket's mixture counts (w.slope receives them)."""
+    """One observed candidate: responsibilities into the bucket's mixture counts (w.slope receives them).
+
+    r_e = 0.99 pi_e p_e / sum pi p + 0.01 / MIX, so that no expert is forgotten for good.
+    """
     pi = v.pi[v.system[1 + bucket]]
     total = np.float32(1e-12)
     for e in range(MIX):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,11 @@ def item_hash(item: int) -> int:
     return ((item + 1) * MIXER) & 0xFFFF_FFFF_FFFF_FFFF
 
 
+def plain_content(item: int) -> list[int]:
+    """Content features of an item: one of five categories, and the item's number."""
+    return [CATEGORY | item % 5, item]
+
+
 @dataclass(frozen=True)
 class Event:
     """One event of the features log: numbers stand for users and items."""
@@ -34,12 +40,17 @@ class Event:
 
 
 def event_batch(
-    learner: Learner, partition: int, first: int, events: list[Event], *, content: bool = True
+    learner: Learner,
+    partition: int,
+    first: int,
+    events: list[Event],
+    *,
+    content: Callable[[int], list[int]] = plain_content,
 ) -> EventBatch:
     """Consecutive events of one features partition, from offset `first` on, as a learner takes them."""
     n = len(events)
     partitions = learner.config.item_partitions
-    ptr, words = ragged([[CATEGORY | e.item % 5, e.item] if content else [] for e in events])
+    ptr, words = ragged([content(e.item) for e in events])
     around, context = ragged([[e.user % 2] if e.context is None else list(e.context) for e in events])
     return EventBatch(
         user=np.array([learner.users.slot(b"user-%d-%d" % (partition, e.user)) for e in events], np.int32),
@@ -121,8 +132,9 @@ class Partition:
 class World:
     """Shards, owners and the logs between them."""
 
-    def __init__(self, config: ModelConfig, shards: int) -> None:
+    def __init__(self, config: ModelConfig, shards: int, content: Callable[[int], list[int]] = plain_content) -> None:
         self.config = config
+        self.content = content
         self.partitions = [Partition(ItemOwner(config, p)) for p in range(config.item_partitions)]
         self.shards = [self._shard(0) for _ in range(shards)]
         self.seals: list[Seal] = []
@@ -138,7 +150,7 @@ class World:
     def learn(self, number: int, events: list[Event]) -> None:
         """One learning batch of a shard: learn, append deltas and the seal, publish the user rows."""
         shard = self.shards[number]
-        batch = event_batch(shard.learner, number, self.offsets[number], events)
+        batch = event_batch(shard.learner, number, self.offsets[number], events, content=self.content)
         deltas = shard.learner.learn(batch, shard.batch)
         rows: dict[bytes, dict[str, bytes]] = {}
         for gone in shard.learner.evicted_users():
