@@ -61,7 +61,8 @@ def prepare(w: Work, found: int, second: int) -> int:
 def offer(v: View, w: Work, items: int, top: int, n: int) -> int:
     """The user's own items, the most recently used first."""
     for i in range(items):
-        w.values[i] = w.own_sum[i, 5]
+        hidden = spot_find(w.seen, w.own_hash[i]) >= 0
+        w.values[i] = np.float32(0.0) if hidden else w.own_sum[i, 5]
     for i in range(strongest(w.values, items, top, w.best, w.best_score)):
         row = index_find(v.index_keys, v.index_slots, w.own_hash[w.best[i]])
         if row >= 0:

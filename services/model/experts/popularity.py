@@ -12,14 +12,16 @@ from services.model.kernels.view import View, Work
 
 
 @kernel
-def prepare(v: View, second: int, w: Work) -> None:
-    """The totals as of now, into facts[3..]."""
+def prepare(v: View, w: Work) -> None:
+    """The totals into facts[3..], and the tick that they are of into facts[2].
+
+    A share is the same at every moment from the newest event on, so the moment of the query is not asked for: after a
+    long silence both sides would be too small to divide.
+    """
     m, row = len(v.rate), v.system[0]
-    tick = np.float64(second) / 128.0
+    w.facts[2] = np.float64(v.totals[row, m])
     for j in range(m):
-        age = max(tick - np.float64(v.totals[row, m]), -1.0)
-        w.facts[3 + j] = np.float64(v.totals[row, j]) * 2.0 ** (-age * v.rate[j])
-    w.facts[2] = tick
+        w.facts[3 + j] = np.float64(v.totals[row, j])
 
 
 @kernel
@@ -48,7 +50,7 @@ def evidence(v: View, w: Work, start: int, end: int) -> None:
         inverse[j] = np.float32(1.0 / facts[3 + j]) if facts[3 + j] > 0.0 else np.float32(0.0)
     for i in range(start, end):
         row = cand[i]
-        # An event may be a little newer than the asking one; nothing grows for that.
+        # Rows and totals come from different owners: an item may be a little newer; nothing grows for that.
         age = np.float32(max(facts[2] - np.float64(pop[row, m]), 0.0))
         for j in range(LANES):
             features[i, j] = exp_one(rate[j] * age)

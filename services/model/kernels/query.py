@@ -16,6 +16,8 @@ from services.model.layout import GAPS
 from services.model.users import UserArrays
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+LOOKED_UP = 32
+"""Newest items whose rows every query finds: as many as pairs may be counted with, and content reads fewer."""
 
 
 @kernel
@@ -75,6 +77,9 @@ def query(v: View, users: UserArrays, setup: Setup, user: int, second: int, w: W
         long_total += long
         short *= np.float32(setup.gamma)
         long *= np.float32(setup.gamma_long)
+    # What experts read beyond the sums of a short history.
+    for k in range(used, min(found, max(setup.near, LOOKED_UP))):
+        w.rows[k] = index_find(v.index_keys, v.index_slots, w.hashes[k])
     short_norm, long_norm = np.float32(1.0) / np.sqrt(short_total), np.float32(1.0) / np.sqrt(long_total)
     gates = v.gates[v.system[0]]
     a1, a2 = gates[2 * gap], gates[2 * gap + 1]

@@ -56,7 +56,7 @@ def gather(v: View, setup: Setup, user: int, second: int, found: int, w: Work) -
     if base >= 0:
         w.facts[13], w.facts[11] = np.float64(v.feature_n[base, 0]), np.float64(v.feature_n[base, 1])
     spot_clear(w.listed)
-    popularity.prepare(v, second, w)
+    popularity.prepare(v, w)
     touched = neighbours.prepare(v, w, min(found, setup.near))
     own = 0
     if setup.repeats:

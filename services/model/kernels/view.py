@@ -95,7 +95,7 @@ class Work(NamedTuple):
     gradient: F32
     rows: I64
     """int64[kept] positions of the user's items, newest first, -1 where the replica has none; those
-    past Setup.history are not looked up."""
+    that no expert reads are not looked up."""
     hashes: U64
     """uint64[kept]"""
     seconds: I64
@@ -138,7 +138,7 @@ class Work(NamedTuple):
     best_score: F32
     values: F32
     facts: F64
-    """float64[16]: 0 log of the factors' normaliser, 2 now in ticks, 3-7 popularity totals, 8 mean year of
+    """float64[16]: 0 log of the factors' normaliser, 2 tick of the 3-7 popularity totals, 8 mean year of
     the user's items and 9 whether there is one, 10 the user's decayed events, 11 items, 12 words of the
     user's items, 13 events of everybody, 14 context features and 15 items that they name."""
     slope: F32
