@@ -16,7 +16,7 @@ from services.model.learner import Learner
 from services.model.recommender import Query, Recommender
 from services.model.views import buffers, setup, view
 from tests.unit.model.kernels import plain_ranking as plain
-from tests.unit.model.kernels.plain_experts import Ask, bucket_of, normaliser, query_vector
+from tests.unit.model.kernels.plain_experts import Ask, bucket_of, gated_weights, normaliser, query_vector
 from tests.unit.model.kernels.plain_experts import gap_bucket as plain_gap_bucket
 from tests.unit.model.kernels.plain_experts import length_bucket as plain_length_bucket
 from tests.unit.model.kernels.plain_rows import rows_of, user_of
@@ -51,6 +51,9 @@ def test_the_query_is_the_plain_one(seed: int, repeats: bool) -> None:
         _, bucket, _ = query(v, learner.users.arrays, settings, slot, ask.second, w)
         assert bucket == bucket_of(ask)
         np.testing.assert_allclose(w.z[0], query_vector(rows, ask), rtol=1e-4, atol=1e-5)
+        weights = gated_weights(rows, ask)
+        found = len(weights)
+        np.testing.assert_allclose(w.coefficient1[:found] + w.coefficient2[:found], weights, rtol=1e-4, atol=1e-6)
 
 
 def test_buckets_end_where_the_documents_say() -> None:
