@@ -9,7 +9,7 @@ from services.contracts.edge import RecommendationList
 from services.contracts.inner import extraction_state as states
 from services.contracts.inner import features
 from services.contracts.inner.extraction_state import ExtractionRow
-from services.contracts.inner.features import BATCH_KEY, EraseFeature, ExtractionBatch
+from services.contracts.inner.features import BATCH_KEY, LEFT_OUT, EraseFeature, ExtractionBatch
 from services.contracts.inner.weights import WEIGHTS_KEY
 from services.contracts.keys import partition_of, user_key
 from services.feature_extraction.extractor import Extractor
@@ -175,6 +175,9 @@ class FeatureExtraction:
         table.newest_ts, seal["n"] = newest_ms, accepted
         seal["dead"].sort()
         out.send(FEATURES, BATCH_KEY, features.encode(seal), partition)
+        out.count("interactions_total", accepted, (("fate", "accepted"),))
+        for fate in LEFT_OUT:
+            out.count("interactions_total", len(seal[fate]), (("fate", fate),))  # type: ignore[literal-required]
 
     def _row(self, user_id: str, user: User, partition: int, appended_ms: int, owed: Changes) -> ExtractionRow:
         """A user's row to work on; a new one when nothing is known, or what is known is too old."""

@@ -134,7 +134,7 @@ class Summary:
         log.info(
             "loop.summary",
             seconds=round(passed),
-            **{name: round(now[name] - self._before[name]) for name in now},
+            **{name: round(now[name] - self._before.get(name, 0)) for name in now},
             lag=round(watch.lag),
             ready=watch.ready,
         )
@@ -147,6 +147,8 @@ class Summary:
             "records_out": count("records_out_total"),
             "steps": count("steps_total"),
             "dead_letters": count("dead_letters_total"),
+            # What feature extraction left out; other loops have none of these.
+            **{fate: n for fate, n in self._metrics.by_label("interactions_total").items() if fate != "accepted"},
         }
 
 

@@ -239,6 +239,8 @@ class Loop:
             self.metrics.observe(name, value)
         for gauge, level, labels in out.gauges:
             self.metrics.set(gauge, level, labels)
+        for counter, amount, labels in out.counts:
+            self.metrics.add(counter, amount, labels)
 
     # --- housekeeping -------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ CounterName = Literal[
     "checkpoints_total",
     "checkpoint_failures_total",
     "dead_letters_total",
+    "interactions_total",
     "records_in_total",
     "records_loaded_total",
     "records_out_total",
@@ -30,7 +31,8 @@ CounterName = Literal[
     "seconds_total",
     "steps_total",
 ]
-"""Counters. `seconds_total` has a label `part`: where the loop's time goes."""
+"""Counters; a processor adds to its own with `Outputs.count`. `seconds_total` has a label `part`: where the loop's time
+goes."""
 
 GaugeName = Literal[
     "epoch",
@@ -67,6 +69,7 @@ DOCS: dict[str, str] = {
     "checkpoints_total": "Local checkpoints written.",
     "checkpoint_failures_total": "Local checkpoints that could not be written (disk full, out of time).",
     "dead_letters_total": "Records sent to dead-letters.",
+    "interactions_total": "Interactions by fate: accepted, dup, late, dead or moved; their sum is what was read.",
     "records_in_total": "Records handed to steps, by topic.",
     "records_loaded_total": "State and table records loaded, by topic.",
     "records_out_total": "Records written.",
@@ -160,6 +163,10 @@ class Metrics:
         return sum(
             value for (found, at), value in list(self._counters.items()) if found == name and labels in (None, at)
         )
+
+    def by_label(self, name: CounterName) -> dict[str, float]:
+        """A counter's values by the value of its only label."""
+        return {labels[0][1]: value for (found, labels), value in list(self._counters.items()) if found == name}
 
     def gauge(self, name: GaugeName, labels: Labels = ()) -> float | None:
         """A gauge's value, or None when it was never set."""

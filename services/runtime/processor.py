@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from services.runtime.metrics import GaugeName, Labels, ObservationName, Values
+from services.runtime.metrics import CounterName, GaugeName, Labels, ObservationName, Values
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
@@ -84,6 +84,7 @@ class Outputs:
     positions: dict[tuple[str, int], int | None] = field(default_factory=dict)
     observations: list[tuple[ObservationName, Values]] = field(default_factory=list)
     gauges: list[tuple[GaugeName, float, Labels]] = field(default_factory=list)
+    counts: list[tuple[CounterName, float, Labels]] = field(default_factory=list)
 
     def send(
         self,
@@ -110,6 +111,10 @@ class Outputs:
     def gauge(self, name: GaugeName, value: float, labels: Labels = ()) -> None:
         """Set a gauge of the runtime's registry, e.g. labels (("arm", "learner"),), when the step has committed."""
         self.gauges.append((name, value, labels))
+
+    def count(self, name: CounterName, amount: float, labels: Labels = ()) -> None:
+        """Add to a counter of the runtime's registry, when the step has committed."""
+        self.counts.append((name, amount, labels))
 
     def hold(self, topic: str, partition: int) -> None:
         """Do not move the committed position of this partition with this step."""

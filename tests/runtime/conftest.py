@@ -122,6 +122,7 @@ class Echo:
                 out.send("out", key, value + b"x" * self.size, 0)
             out.observe("event_age_seconds", [0.1] * len(slice_.offsets))
             out.gauge("quality_events", len(self.seen), (("arm", "learner"),))
+            out.count("interactions_total", len(slice_.offsets), (("fate", "late"),))
 
     def wake_at(self) -> int | None:
         """No timer."""

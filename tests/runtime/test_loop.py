@@ -191,7 +191,7 @@ def test_a_broker_that_goes_and_comes(
 def test_what_a_processor_measures_reaches_the_metrics(
     cluster: Cluster, settings: RuntimeSettings, running: Running
 ) -> None:
-    """Observations are counted, and gauges set, once the step is committed."""
+    """Observations and counts are counted, and gauges set, once the step is committed."""
     cluster.produce(settings.topic_prefix + "in", SOME)
     running.start()
     learner = (("arm", "learner"),)
@@ -203,3 +203,4 @@ def test_what_a_processor_measures_reaches_the_metrics(
         if sample.labels.get("le") in (None, "+Inf")
     }
     assert samples["streamrec_event_age_seconds_count"] == len(SOME)
+    assert samples["streamrec_interactions_total"] == len(SOME)

@@ -12,6 +12,8 @@ from services.contracts.inner.codec import pack, unpack
 
 VERSION = 1
 _PAIR = struct.Struct("<If")
+LEFT_OUT = ("dup", "late", "dead", "moved")
+"""Fields of a seal that name what was not accepted."""
 BATCH_KEY = b"\x00batch"
 """Key of the seal that ends every extraction transaction in each partition it consumed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,6 +114,8 @@ class Driver:
     moved: list[tuple[str, int | None, bytes | None, bytes | None]] = field(default_factory=list)
     dead: list[tuple[str, int, int, str]] = field(default_factory=list)
     positions: dict[tuple[str, int], int] = field(default_factory=dict)
+    fates: Counter[str] = field(default_factory=Counter)
+    """The counter `interactions_total` by its label."""
     epoch: int = 0
 
     def __post_init__(self) -> None:
@@ -144,6 +147,9 @@ class Driver:
         out = Outputs()
         self.processor.step(Batch(NOW, sorted(slices, key=lambda one: (one.topic, one.partition))), out)
         self.dead += out.dead
+        for name, amount, ((_, fate),) in out.counts:
+            assert name == "interactions_total"
+            self.fates[fate] += int(amount)
         for record in out.records:
             if record.topic == STATE:
                 assert record.key is not None

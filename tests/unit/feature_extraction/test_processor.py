@@ -120,8 +120,11 @@ def test_any_batching_and_restore_gives_the_same(
 def test_every_interaction_is_accounted_for_exactly_once(
     rows: list[list[tuple[int, bytes, Any]]], cuts: list[int]
 ) -> None:
-    """Seals tile each partition, and each offset is one feature, or named once as dup, late, dead or moved."""
+    """Seals tile each partition, and each offset is one feature, or named once as what else it was; all are counted."""
     driver = play(rows, cuts, restarts=False)
+    for fate in ("dup", "late", "dead", "moved"):
+        assert driver.fates[fate] == sum(len(seal[fate]) for seal in driver.seals)
+    assert driver.fates["accepted"] == sum(seal["n"] for seal in driver.seals)
     for partition in range(PARTITIONS):
         seals = [seal for seal in driver.seals if seal["partition"] == partition]
         accounted = [one["src"][1] for one in driver.written[partition] if one["kind"] == "event"]

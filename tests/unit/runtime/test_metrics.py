@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from services.runtime.health import HealthServer, Watch
+from services.runtime.health import HealthServer, Summary, Watch
+from services.runtime.log import Log
 from services.runtime.metrics import DOCS, Metrics, names
 from tests.unit.runtime import metric_docs
 
@@ -29,6 +32,19 @@ def test_observations_one_by_one_and_in_bulk_agree() -> None:
     bulk.observe("event_age_seconds", values)
     left, right = (next(iter(metrics.families())).samples for metrics in (one, bulk))
     assert [sample.value for sample in left] == pytest.approx([sample.value for sample in right])
+
+
+def test_the_summary_line_says_what_was_left_out() -> None:
+    """The periodic log line of feature extraction has a count of each fate but "accepted", since the line before."""
+    metrics, lines = Metrics(), list[dict[str, Any]]()
+    summary = Summary(metrics, 1e-9)
+    watch = Watch("extraction", metrics, 60)
+    for late in (2, 3):
+        metrics.add("interactions_total", late, (("fate", "late"),))
+        metrics.add("interactions_total", 7, (("fate", "accepted"),))
+        summary.say(cast(Log, SimpleNamespace(info=lambda _, **keys: lines.append(keys))), watch)
+    assert [line["late"] for line in lines] == [2, 3]
+    assert all("accepted" not in line and "dup" not in line for line in lines)
 
 
 def _get(port: int, path: str) -> tuple[int, str]:

@@ -10,11 +10,10 @@ from services.cli.audit.checks.base import Chunk, Finding, Findings, Log, Number
 from services.cli.audit.checks.peek import kind_of, source_of
 from services.contracts.inner import features
 from services.contracts.inner.codec import InnerRecordError
-from services.contracts.inner.features import BATCH_KEY, ExtractionBatch
+from services.contracts.inner.features import BATCH_KEY, LEFT_OUT, ExtractionBatch
 from services.model.arrays import I64
 
 FEATURES, INTERACTIONS = "features", "interactions"
-_FATES = ("dup", "late", "dead", "moved")
 
 
 class _Partition:
@@ -45,7 +44,7 @@ class InteractionsCheck:
         self._partitions = [_Partition() for _ in range(partitions)]
         self._repeats = repeats
         self._findings = Findings(self.name)
-        self._counts = dict.fromkeys(("interactions", "features", *_FATES), 0)
+        self._counts = dict.fromkeys(("interactions", "features", *LEFT_OUT), 0)
 
     def feed(self, chunk: Chunk) -> None:
         """Take in records of features or interactions."""
@@ -84,7 +83,7 @@ class InteractionsCheck:
         one = self._partitions[partition]
         start, end = seal["range"]
         one.seals.append((offset, start, end, seal["n"]))
-        for fate in _FATES:
+        for fate in LEFT_OUT:
             named = seal[fate]  # type: ignore[literal-required]  # one of four keys
             one.set_aside.extend(named)
             self._counts[fate] += len(named)
