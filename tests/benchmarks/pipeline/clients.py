@@ -106,7 +106,7 @@ class Freshness:
         self.values: list[float] = []
         self._pending: dict[str, deque[tuple[str, float]]] = defaultdict(deque)
         self._lock = threading.Lock()
-        self._codec = codec_for("recommendations")
+        self._codec = codec_for("recommendations", fields=("user_id", "learned_event_id"))
 
     def sender(self, load: Load) -> Callable[[int, float], None]:
         """What to call for each event that is sent."""
