@@ -164,7 +164,7 @@ class Extractor:
         ih = item_hash(item)
         content, categories = self.items.content(item)
         session = self._sessions.advance(row, event_ms, event["session_id"])
-        preference = self._preferences.at(row, event_ms)
+        preference = features.pack_preference(self._preferences.at(row, event_ms))
         record: EventFeature = {
             "v": features.VERSION,
             "kind": "event",
@@ -181,7 +181,7 @@ class Extractor:
             "session": session,
             "ctx": _context(event_ms, event["context"]),
             "content": content,
-            "pref": features.pack_preference(preference),
+            "pref": preference,
         }
         list_id = event["list_id"]
         served = None

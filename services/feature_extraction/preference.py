@@ -7,7 +7,7 @@ again and its order never changes by itself; read at time t, all of it is divide
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from services.contracts.inner.extraction_state import ExtractionRow
 
@@ -26,16 +26,16 @@ class Preferences:
         self._per_ms = 1.0 / (half_life_days * _DAY_MS)
         self._size = size
 
-    def at(self, row: ExtractionRow, event_ms: int) -> list[tuple[int, float]]:
-        """The preference at a moment: (category feature, weight) pairs, strongest first.
+    def at(self, row: ExtractionRow, event_ms: int) -> Iterable[tuple[int, float]]:
+        """The preference at a moment: (category feature, weight) pairs, strongest first; to be read before it changes.
 
         A moment before the row's newest event sees the preference as it stands, without growing it back.
         """
         names = row["pc"]
         if not names:
-            return []
+            return ()
         factor = math.exp2((row["pt"] - max(event_ms, row["t"])) * self._per_ms)
-        return [(name, weight * factor) for name, weight in zip(names, row["pw"], strict=True)]
+        return zip(names, map(factor.__mul__, row["pw"]), strict=True)
 
     def add(self, row: ExtractionRow, categories: Sequence[int], weight: float, event_ms: int) -> None:
         """Take in an event on an item of these categories, which share its weight.

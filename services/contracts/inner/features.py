@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Literal, NotRequired, TypedDict, cast
@@ -99,9 +99,10 @@ def unpack_features(packed: bytes) -> list[int]:
     return list(struct.unpack(f"<{len(packed) // 4}I", packed))
 
 
-def pack_preference(preference: Sequence[tuple[int, float]]) -> bytes:
+def pack_preference(preference: Iterable[tuple[int, float]]) -> bytes:
     """(category feature, weight) pairs as they travel: uint32 and float32 in turn, little-endian."""
-    return _pairs(len(preference)).pack(*chain.from_iterable(preference))
+    flat = tuple(chain.from_iterable(preference))
+    return _pairs(len(flat) // 2).pack(*flat)
 
 
 def unpack_preference(packed: bytes) -> list[tuple[int, float]]:
