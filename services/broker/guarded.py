@@ -5,12 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from services.broker import guard as script
 
-_SCRIPT = [sys.executable, "-I", "-S", str(Path(script.__file__))]
+_SCRIPT = [sys.executable, "-I", "-S", script.__file__]
 
 
 def start(

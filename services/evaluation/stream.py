@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from services.contracts.context import context_features
 from services.contracts.keys import content_features, item_hashes, partitions_of
-from services.model.events import EventBatch, event_seed, ragged
+from services.model.events import EventBatch, chosen_parts, event_seed, ragged
 
 _Features = Mapping[str, Any]
 
@@ -43,22 +43,11 @@ class Stream:
 
     def content_of(self, chosen: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
         """Content of chosen items, end to end: (pointers int32[k + 1], features uint32)."""
-        return _cut(self.content_ptr, self.content, chosen)
+        return chosen_parts(self.content_ptr, self.content, chosen)
 
     def context_of(self, chosen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
         """Context of chosen events, as `content_of`."""
-        return _cut(self.context_ptr, self.context, chosen)
-
-
-def _cut(
-    ptr: npt.NDArray[np.int32], features: npt.NDArray[np.uint32], chosen: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
-    starts = ptr[chosen].astype(np.int64)
-    lengths = ptr[chosen + 1] - starts
-    ends = np.zeros(len(chosen) + 1, np.int32)
-    np.cumsum(lengths, out=ends[1:])
-    inside = np.arange(int(ends[-1])) - np.repeat(ends[:-1], lengths)
-    return ends, features[np.repeat(starts, lengths) + inside]
+        return chosen_parts(self.context_ptr, self.context, chosen)
 
 
 def stream(

@@ -87,7 +87,8 @@ class ColdRanker:
         self.waiting = 0
         """Number of untouched items."""
         self._n = self._weighed = 0
-        self._year_now = 0
+        self.year = 0
+        """The present year, from which ages of releases follow; 0 = not known yet."""
         self._changes = 0
         self._shelf = shelf_of(self.view, np.zeros(0, np.int64), np.zeros(0, np.float32))
         self._shelf_changes = -1
@@ -127,7 +128,7 @@ class ColdRanker:
     def touch(self, item: int) -> None:
         """An item has occurred: from its first occurrence on it is touched."""
         if self._state[item] == _WAITING:
-            first_occurrence(self.view, item, self._year_now, _DECAY)
+            first_occurrence(self.view, item, self.year, _DECAY)
             self._take(item)
 
     def release(self, item: int) -> None:
@@ -137,7 +138,7 @@ class ColdRanker:
             self._place[item] = self.waiting
             self._waiting[self.waiting] = item
             self.waiting += 1
-            count_untouched(self.view, item, self._year_now, 1.0)
+            count_untouched(self.view, item, self.year, 1.0)
             self._changes += 1
             self._fresh.append(item)
 
@@ -147,8 +148,8 @@ class ColdRanker:
 
     def set_year(self, year: int) -> None:
         """The present year: ages of releases follow from it."""
-        if year != self._year_now:
-            self._year_now = year
+        if year != self.year:
+            self.year = year
             ages = [age_of(y, year) for y in self.view.year[self.candidates()].tolist()]
             self.view.untouched_age[:] = np.bincount(ages, minlength=AGES)
             self._changes += 1
@@ -162,7 +163,7 @@ class ColdRanker:
         self._weigh()
         out: F32 = np.zeros(len(candidates), np.float32)
         profile(self.view, newest[:NEWEST])
-        score_all(self.view, candidates, self._year_now, self.weights, out)
+        score_all(self.view, candidates, self.year, self.weights, out)
         forget_profile(self.view, newest[:NEWEST])
         return out
 
@@ -191,7 +192,7 @@ class ColdRanker:
         chosen = np.concatenate([[item], drawn[drawn != item]])
         rows = np.zeros((len(chosen), COLUMNS), np.float32)
         profile(v, newest[:NEWEST])
-        evidence_of(v, chosen, self._year_now, rows)
+        evidence_of(v, chosen, self.year, rows)
         forget_profile(v, newest[:NEWEST])
         score = rows @ self.weights
         p = np.exp(score - score.max())
@@ -210,7 +211,7 @@ class ColdRanker:
         """Out of the untouched items."""
         if self._state[item] != _WAITING:
             return
-        count_untouched(self.view, item, self._year_now, -1.0)
+        count_untouched(self.view, item, self.year, -1.0)
         self._state[item] = _TOUCHED
         place, self.waiting = int(self._place[item]), self.waiting - 1
         last = int(self._waiting[self.waiting])

@@ -112,8 +112,12 @@ class ModelConfig:
             raise ValueError("history_kept must be at least history")
         if not 0 <= self.probation <= 1:
             raise ValueError("probation must be in [0, 1]")
-        if not self.halflives_s or min(self.halflives_s) < 0:
-            raise ValueError("halflives_s must name at least one half-life, each >= 0")
+        if not 1 <= len(self.halflives_s) <= 5 or min(self.halflives_s) < 0:
+            # The mixture and the score have five columns for them (experts/__init__.py).
+            raise ValueError("halflives_s must name one to five half-lives, each >= 0")
+        if not 0 <= self.pairs_written <= 32:
+            # fold.PLACES
+            raise ValueError(f"pairs_written must be in [0, 32], not {self.pairs_written}")
 
     @property
     def users_per_partition(self) -> int:

@@ -63,3 +63,20 @@ def ragged(parts: Sequence[Sequence[int]]) -> tuple[I32, U32]:
     np.cumsum([len(p) for p in parts], out=ptr[1:])
     values = np.fromiter((f for p in parts for f in p), np.uint32, int(ptr[-1]))
     return ptr, values
+
+
+def chosen_parts(ptr: I32, values: U32, chosen: I32 | I64, limit: int | None = None) -> tuple[I32, U32]:
+    """The lists values[ptr[i]:ptr[i + 1]] of chosen i, at most `limit` of each, as `ragged` gives them.
+
+    >>> ptr, values = ragged([[7, 8, 9], [], [5]])
+    >>> [part.tolist() for part in chosen_parts(ptr, values, np.array([2, 0]), limit=2)]
+    [[0, 1, 3], [5, 7, 8]]
+    """
+    starts = ptr[chosen].astype(np.int64)
+    lengths = ptr[chosen + 1] - starts
+    if limit is not None:
+        lengths = np.minimum(lengths, limit)
+    ends: I32 = np.zeros(len(chosen) + 1, np.int32)
+    np.cumsum(lengths, out=ends[1:])
+    inside = np.arange(int(ends[-1])) - np.repeat(ends[:-1], lengths)
+    return ends, values[np.repeat(starts, lengths) + inside]

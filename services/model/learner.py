@@ -9,7 +9,7 @@ import numpy as np
 from services.model.arena import reserve
 from services.model.arrays import F32, I32, I64, U32, U64
 from services.model.config import ModelConfig
-from services.model.events import EventBatch
+from services.model.events import EventBatch, chosen_parts
 from services.model.experts.neighbours import PairLog
 from services.model.gather import Changes, delta_sets, put_back, take_increments, take_touched
 from services.model.kernels.batch import Counts, Events, Limits, content_changes, learn_batch
@@ -259,11 +259,8 @@ class Learner:
 
 def _words(ptr: I32, words: U32, chosen: I64, limit: int) -> tuple[I64, U32]:
     """(event of each word, words): the words[ptr[i]:ptr[i + 1]] of chosen events, end to end, at most `limit` each."""
-    starts = ptr[chosen].astype(np.int64)
-    lengths = np.minimum(ptr[chosen + 1] - starts, limit)
-    where = np.repeat(chosen, lengths)
-    inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return where, words[np.repeat(starts, lengths) + inside]
+    ends, found = chosen_parts(ptr, words, chosen, limit)
+    return np.repeat(chosen, np.diff(ends)), found
 
 
 def _pair_log(room: int) -> PairLog:

@@ -17,6 +17,7 @@ from services.model.experts import MIXTURE
 from services.model.kernels.serving import REASONS, Asked, Lists, excluded_rows, query_vectors, serve
 from services.model.kernels.untouched import Known, add_untouched
 from services.model.kernels.view import Work
+from services.model.layout import TICK_S
 from services.model.replica import Replica
 from services.model.rows import RowChange
 from services.model.topk import top_k
@@ -126,6 +127,7 @@ class Recommender:
         occurrences. From then on `Catalogue.occurred` is to be told."""
         if not self._following:
             self._following = True
+            self._date()
             table = self.replica.items.table
             for start, end in self.replica.items.segments():
                 keys = table.keys[start:end]
@@ -134,10 +136,18 @@ class Recommender:
     def rows_changed(self, changes: Sequence[RowChange]) -> None:
         """Tell the catalogue what a sweep says of its items; before `follow` there is nothing to tell."""
         if self._following and len(self.catalogue):
+            self._date()
             here = [change.hash for change in changes if change.blocks is not None]
             gone = [change.hash for change in changes if change.blocks is None]
             self.catalogue.occurred(np.array(here, np.uint64))
             self.catalogue.gone(np.array(gone, np.uint64))
+
+    def _date(self) -> None:
+        """Until a query says what year it is, it is that of the newest event counted: first occurrences have an age."""
+        row = self.replica.system_row()
+        tick = int(self.replica.system.table.stores["totals"].data[row, -1]) if row >= 0 else 0
+        if tick and not self.catalogue.cold.year:
+            self.catalogue.cold.set_year(year_of(tick * TICK_S))
 
     def _add_untouched(self, queries: Sequence[Query], asked: Asked, allowed: Allowed, out: Lists) -> None:
         catalogue, cold, rows = self.catalogue, self.catalogue.cold, self.replica.items.table.index

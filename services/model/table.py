@@ -126,6 +126,9 @@ class BlockStore:
             return
         ptr = pointers([len(part) // 4 for part in parts])
         if self.block.kind == "pairs":
+            entries, rest = np.divmod(np.diff(ptr) - 1 - self.block.width, 2 + self.block.width)
+            if rest.any() or entries.min() < 0 or entries.max() > self.block.limit:
+                raise ValueError(f"a list is cut off, or longer than {self.block.limit} entries")
             _pairs_set(self.lists, self.data, rows, ptr, joined, joined.view(np.float32))
         else:
             lists_set(self.lists, rows, ptr, joined)

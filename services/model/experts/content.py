@@ -19,19 +19,20 @@ from services.model.jit import inline, kernel
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
 from services.model.kernels.vectors import log_one
 from services.model.kernels.view import View, Work
+from services.model.layout import feature_hash
 
 CATEGORY, YEAR, WORD = 1, 3, 5
 """Kinds of content features: their high 4 bits."""
 TITLES, YEARS = 20, 10
 """Newest items whose titles and years make the user's taste."""
-_TAG = 0xFEA7_0000 << 32
+_TAG = np.uint64(feature_hash(0))
 _LOW = 0x0FFF_FFFF
 
 
 @inline
 def feature_row(keys: U64, slots: I32, feature: np.uint32) -> Any:
     """Position of a feature's row, or -1."""
-    return index_find(keys, slots, np.uint64(_TAG) | np.uint64(feature))
+    return index_find(keys, slots, _TAG | np.uint64(feature))
 
 
 @kernel

@@ -22,11 +22,13 @@ from services.model.kernels.candidates import add, strongest
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
 from services.model.kernels.vectors import log_one
 from services.model.kernels.view import View, Work
+from services.model.layout import context_hash
 
 PRIOR = 20.0
 """m: events that an item's overall share counts as."""
 CLIP = 4.0
 """Ceiling of one feature's logarithm, either way."""
+_TAG = np.uint64(context_hash(0))
 
 
 @kernel
@@ -39,7 +41,7 @@ def prepare(v: View, features: U32, start: int, end: int, found: int, w: Work) -
     n = touched = 0
     if found == 0:
         for at in range(start, min(end, start + len(w.contexts))):
-            row = index_find(v.context_keys, v.context_slots, np.uint64(features[at]) | np.uint64(0xC047_0000 << 32))
+            row = index_find(v.context_keys, v.context_slots, np.uint64(features[at]) | _TAG)
             if row >= 0 and v.context_sums[row, 1] > np.float32(0.0):
                 w.contexts[n] = row
                 n += 1

@@ -59,14 +59,22 @@ def prepare(w: Work, found: int, second: int) -> int:
 
 @kernel
 def offer(v: View, w: Work, items: int, top: int, n: int) -> int:
-    """The user's own items, the most recently used first."""
+    """The user's own items, the most recently used first; one whose row is gone leaves its place to another."""
     for i in range(items):
         hidden = spot_find(w.seen, w.own_hash[i]) >= 0
         w.values[i] = np.float32(0.0) if hidden else w.own_sum[i, 5]
-    for i in range(strongest(w.values, items, top, w.best, w.best_score)):
+    found, gone = 0, True
+    while gone:
+        # Few rows are gone: to look for all of them first would cost more than to choose again.
+        gone = False
+        found = strongest(w.values, items, top, w.best, w.best_score)
+        for i in range(found):
+            if index_find(v.index_keys, v.index_slots, w.own_hash[w.best[i]]) < 0:
+                w.values[w.best[i]] = np.float32(0.0)
+                gone = True
+    for i in range(found):
         row = index_find(v.index_keys, v.index_slots, w.own_hash[w.best[i]])
-        if row >= 0:
-            n += max(add(v.keys, w.seen, w.listed, w.cand, row, n), 0)
+        n += max(add(v.keys, w.seen, w.listed, w.cand, row, n), 0)
     return n
 
 

@@ -6,7 +6,7 @@
 2 words      mean log lift of the words of its title
 3 taste      mean log lift of its categories among the user's newest 50 items (0.9^k)
 4 title      log(1 + 5 sum_k 0.8^k cos(h_k, x)) over the user's newest 20 items, TF-IDF weights
-5 wave       the same to recent first occurrences
+5 wave       log(1 + sum_j d^j cos(o_j, x)) over first occurrences, newest first, TF-IDF weights (d: cold.MEMORY)
 6 year       -|year(x) - mean year of the user's newest 10 items| / 10, at least -5
     7 set        log lift of the item's set of categories
     8 last title the title column for the newest item alone

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from services.model.arena import index_find
 from services.model.experts import (
     F_FACTORS,
     F_MIXTURE,
@@ -51,7 +50,7 @@ def exclude(users: UserArrays, setup: Setup, user: int, w: Work) -> None:
 def gather(v: View, setup: Setup, user: int, second: int, found: int, w: Work) -> Any:
     """What every expert but context, which is given its features, knows of the user; returns how many items the
     neighbours and the own history name."""
-    base = index_find(v.feature_keys, v.feature_slots, np.uint64(0xFEA7_0000 << 32))
+    base = content.feature_row(v.feature_keys, v.feature_slots, np.uint32(0))
     w.facts[11] = w.facts[13] = 0.0
     if base >= 0:
         w.facts[13], w.facts[11] = np.float64(v.feature_n[base, 0]), np.float64(v.feature_n[base, 1])

@@ -25,7 +25,7 @@ def spot(entries: int) -> Spot:
     size = 16
     while size < 2 * entries:
         size *= 2
-    return Spot(np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int32), np.zeros(1, np.int64))
+    return Spot(np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int32), np.ones(1, np.int64))
 
 
 @kernel

@@ -38,9 +38,10 @@ def test_index_is_a_dict(operations: list[tuple[str, int, int]]) -> None:
         else:
             assert index.remove(key) == (model.pop(key, None) is not None)
     assert index.size == len(model)
-    for k in range(1, 41):
-        key = k * 0x1_0000_0001
-        assert index.find(key) == model.get(key, -1)
+    every = [k * 0x1_0000_0001 for k in range(1, 41)]
+    expected = [model.get(key, -1) for key in every]
+    assert [index.find(key) for key in every] == expected
+    assert index.find_many(np.array(every, np.uint64)).tolist() == expected
 
 
 def test_index_grows() -> None:
@@ -121,6 +122,17 @@ def test_tidying_keeps_the_lists(operations: list[tuple[str, int, int]]) -> None
         at = pool.where[row]
         assert pool.keys[at : at + pool.length[row]].tolist() == model[row]
         assert pool.values[at : at + pool.length[row], 0].tolist() == model[row]
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 1 << 16)), min_size=3, max_size=3))
+def test_little_idle_memory_is_left_alone(places: list[tuple[int, int]]) -> None:
+    """A pool is worth packing when a fifth of its entries is idle, and those are many."""
+    pool = list_pool(1, 3, np.uint32, 0)
+    pool.top[:], pool.idle[:] = [max(pair) for pair in places], [min(pair) for pair in places]
+    total = sum(size * max(pair) for size, pair in zip((1, 2, 3), places, strict=True))
+    idle = sum(size * min(pair) for size, pair in zip((1, 2, 3), places, strict=True))
+    worth = idle > total / 5 and idle > 65536
+    assert arena._idle_entries(pool) == (idle if worth else 0)
 
 
 def test_growing_together_leaves_little_idle() -> None:

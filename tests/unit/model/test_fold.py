@@ -111,11 +111,20 @@ def test_groups_have_their_own_accumulators() -> None:
     assert acc[0].tolist() == [4.0, 4.0]
 
 
-def test_sums_add() -> None:
-    """A sum block adds, and skips rows that are not there."""
-    data = np.ones((2, 2), np.float32)
-    fold.fold_sum(data, np.array([1, -1, 1]), np.full((3, 2), 2, np.float32), 0.0)
-    assert data.tolist() == [[1, 1], [5, 5]]
+@given(
+    st.lists(st.tuples(st.integers(-1, 2), st.integers(-3, 40), st.integers(0, 40)), max_size=20),
+    st.sampled_from([0.0, 50.0]),
+)
+def test_sums_add(deltas: list[tuple[int, int, int]], cap: float) -> None:
+    """A sum block adds, scales a row that passes its cap back to it at once, and skips rows that are not there."""
+    data, rows = np.ones((3, 2), np.float32), [[1.0, 1.0] for _ in range(3)]
+    for row, a, b in deltas:
+        if row >= 0:
+            added = [rows[row][0] + a, rows[row][1] + b]
+            rows[row] = [x * min(1.0, cap / sum(added)) for x in added] if cap and sum(added) > 0 else added
+    values = np.array([[a, b] for _, a, b in deltas], np.float32).reshape(-1, 2)
+    fold.fold_sum(data, np.array([row for row, _, _ in deltas], np.int64), values, cap)
+    np.testing.assert_allclose(data, rows, rtol=1e-4, atol=1e-4)
 
 
 def test_sums_stay_below_their_cap() -> None:
@@ -179,6 +188,18 @@ def test_full_lists_give_way() -> None:
     at = pool.where[0]
     assert set(pool.keys[at : at + 2].tolist()) == {1, 3}
     assert data[0, 1] == 4.0
+
+
+@given(st.lists(st.tuples(st.integers(-1, 2), st.lists(st.integers(1, 99), min_size=1, max_size=7)), max_size=12))
+def test_the_last_list_stays(deltas: list[tuple[int, list[int]]]) -> None:
+    """Whatever was there before, a row holds the last list that a delta brought, cut at the ceiling."""
+    pool, model = list_pool(3, 4, np.uint32, 0), dict[int, list[int]]()
+    for row, words in deltas:
+        fold.fold_replace(pool, np.full(len(words), row), np.array(words, np.uint32))
+        model[row] = words[:4]
+    for row in range(3):
+        at = pool.where[row]
+        assert pool.keys[at : at + pool.length[row]].tolist() == model.get(row, [])
 
 
 def test_replace_sets_lists() -> None:

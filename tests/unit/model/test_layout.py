@@ -25,6 +25,8 @@ def test_configuration_round_trip() -> None:
         ({"max_items": 0}, "max_items must be at least 1"),
         ({"history": 50, "history_kept": 20}, "history_kept"),
         ({"halflives_s": []}, "halflives_s"),
+        ({"halflives_s": [60.0] * 6}, "one to five"),
+        ({"pairs_written": 33}, "pairs_written"),
         ({"probation": 2.0}, "probation"),
         ({"colour": 1}, "unknown model settings: colour"),
     ],

@@ -57,16 +57,20 @@ def test_rows_start_from_their_hash() -> None:
     assert 0.05 < float(fresh.stores["q"].data[7].std()) < 0.2
 
 
-@pytest.mark.parametrize("damage", ["drop", "cut"])
+@pytest.mark.parametrize("damage", ["drop", "cut", "cut list", "no sums", "long list"])
 def test_other_layouts_are_refused(damage: str) -> None:
-    """A row without a block, or with one of another size, is refused by name."""
+    """A row without a block, or with one of another size, is refused by name; so is a list past its ceiling."""
     table, rows = filled(2)
     states = table.get(rows)
+    block, part = ("near", states[1]["near"]) if damage in {"cut list", "no sums", "long list"} else ("q", b"")
     if damage == "drop":
         del states[0]["q"]
-    else:
+    elif damage == "cut":
         states[0]["q"] = states[0]["q"][:-4]
-    with pytest.raises(ValueError, match="layout of block 'q'"):
+    else:
+        head, entry = part[:28], part[28:60]
+        states[1]["near"] = {"cut list": part[:-4], "no sums": head[:-4], "long list": head + 7 * entry}[damage]
+    with pytest.raises(ValueError, match=f"layout of block '{block}'"):
         table.set(rows, states, [1, 1])
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.model.config import ModelConfig
-from services.model.kernels.trends import trend_key
+from services.model.layout import TICK_S
 from services.model.table import RowTable
 from services.model.trending import TrendLists
 
@@ -15,6 +17,13 @@ CONFIG = ModelConfig(item_partitions=1, dim=8, max_items=40)
 LIMIT = 6
 ROWS = 20
 BASE_TICK = 13_000_000
+
+
+def plain_key(row: list[float], j: int) -> float:
+    """The count of half-life j, decayed to the beginning of time; its logarithm, as a float64 does not hold it."""
+    halflife = CONFIG.halflives_s[j]
+    return math.log2(row[j]) + row[-1] * (TICK_S / halflife if halflife else 0.0)
+
 
 changes = st.lists(
     st.tuples(st.sampled_from(["count", "remove"]), st.integers(0, ROWS - 1), st.integers(0, 3000), st.integers(1, 9)),
@@ -47,7 +56,7 @@ def test_lists_are_the_strongest_rows(script: list[tuple[str, int, int, int]], t
     lists.refresh([(0, ROWS)])
     used = np.flatnonzero(table.keys)
     for j in range(len(pop.rates)):
-        keys = np.array([trend_key(pop.data, row, j, pop.rates) for row in used.tolist()])
+        keys = np.array([plain_key(pop.data[row].tolist(), j) for row in used.tolist()])
         order = np.lexsort((table.keys[used], -keys))[:LIMIT]
         n = int(lists.arrays.n[j])
         assert lists.arrays.rows[j, :n].tolist() == used[order].tolist()

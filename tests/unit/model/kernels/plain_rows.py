@@ -35,6 +35,8 @@ class Neighbours:
     """{item: [co-visits, to it, from it, strictly next, decayed co-visits, decayed to it]}"""
     sums: list[float]
     full: bool
+    anchor: float = 0.0
+    """The tick that the decayed counts are of."""
 
 
 @dataclass
@@ -91,9 +93,8 @@ def _neighbours(table: RowTable, block: str, row: int) -> Neighbours:
     store = table.stores[block]
     assert store.lists is not None
     keys, values = _entries(store.lists, row)
-    return Neighbours(
-        dict(zip(keys, values, strict=True)), store.data[row, 1:].tolist(), len(keys) == store.block.limit
-    )
+    anchor, *sums = store.data[row].tolist()
+    return Neighbours(dict(zip(keys, values, strict=True)), sums, len(keys) == store.block.limit, anchor)
 
 
 def _positions(table: RowTable) -> list[int]:

@@ -135,10 +135,11 @@ def test_candidates_are_the_best_of_every_expert(seed: int, repeats: bool) -> No
     check_candidates(learner, seed, now, repeats=repeats)
 
 
-def test_candidates_where_rows_are_missing() -> None:
+@REPEATS
+def test_candidates_where_rows_are_missing(repeats: bool) -> None:
     """What has lost its row takes no place in a list."""
-    learner, now = still(5, repeats=False, config=CROWDED)
-    check_candidates(learner, 5, now, repeats=False)
+    learner, now = still(5, repeats=repeats, config=CROWDED)
+    check_candidates(learner, 5, now, repeats=repeats)
 
 
 @REPEATS

@@ -14,7 +14,7 @@ from services.model.views import buffers, setup, view
 from tests.unit.model.kernels import plain_ranking as plain
 from tests.unit.model.kernels.plain_experts import Ask, bucket_of, normaliser
 from tests.unit.model.kernels.plain_rows import rows_of, user_of
-from tests.unit.model.kernels.ranking_worlds import CONFIG, differing, gather, still
+from tests.unit.model.kernels.ranking_worlds import CONFIG, differing, gather, make, still
 
 HOUR_S = 3600
 
@@ -56,6 +56,23 @@ def test_hidden_items_take_no_place_among_the_own() -> None:
     user = user_of(learner, slot := learner.users.find(b"user-0-0"))
     newest = list(dict.fromkeys(item for item, _ in user.history))[:4]
     ask = Ask(user, now, repeats=True, hidden=set(newest))
+    check_own(learner, slot, ask)
+
+
+def test_gone_items_take_no_place_among_the_own() -> None:
+    """Where repeats are allowed, own items whose rows are gone leave their places to other own items."""
+    world, now = make(1, repeats=True)
+    learner = world.shards[0].learner
+    user = user_of(learner, slot := learner.users.find(b"user-0-0"))
+    items = learner.replica.items
+    for item in list(dict.fromkeys(item for item, _ in user.history))[:6]:
+        items.remove(items.table.index.find(item))
+    learner.replica.trends.refresh(items.segments())
+    check_own(learner, slot, Ask(user, now, repeats=True))
+
+
+def check_own(learner: Learner, slot: int, ask: Ask) -> None:
+    """The candidates hold the best of every expert."""
     rows, v, w = rows_of(learner), view(learner.replica), buffers(CONFIG, 4, 8)
     _, n = gather(learner, v, w, slot, ask, 4, 0.0)
     surely, _ = plain.candidates(plain.all_evidence(rows, ask, 0.0), ask, 4)
