@@ -81,7 +81,7 @@ class UserRows:
             for slot, row in zip(slots.tolist(), rows.values(), strict=True):
                 self._event_ids[slot] = row["id"]
         for user, chunk, hashes in chunks:
-            self.table.load_seen(user, chunk, hashes)
+            self.table.load_seen([user], [chunk], [hashes])
 
     def settle_all(self) -> None:
         """Bring everything that was received into the table: after a restore, whose rows nobody asks for soon."""
