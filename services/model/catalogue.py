@@ -10,7 +10,7 @@ from services.model.arrays import U32, U64, Mask
 from services.model.cold import ColdRanker
 from services.model.config import ModelConfig
 from services.model.kernels.cold import NEWEST
-from services.model.names import key_words, words_key
+from services.model.names import key_words
 from services.model.table import MAX_KEY_BYTES
 
 
@@ -67,14 +67,6 @@ class Catalogue:
             self.cold.remove(slot)
             list_clear(self.names, slot)
             self._free.append(slot)
-
-    def item_id(self, item: int) -> str:
-        """Id of an item; "" when it is not there."""
-        slot = self.index.find(item)
-        if slot < 0:
-            return ""
-        at = int(self.names.where[slot])
-        return words_key(self.names.keys[at : at + int(self.names.length[slot])]).decode()
 
     def allowed(self, items: U64) -> Mask:
         """bool[n] whether items may be recommended: not unavailable, and here when `restricted`."""

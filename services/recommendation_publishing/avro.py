@@ -23,9 +23,9 @@ _DOUBLE = 8
 _signals = [string(name) for name in NAMES]
 _SIGNALS: U8 = np.frombuffer(b"".join(_signals), np.uint8)
 _SIGNAL_PTR = pointers([len(signal) for signal in _signals])
-_ENTRY = 2 * _LONG + 2 * _DOUBLE + 3 + max(map(len, _signals))
+_ENTRY = 2 * _LONG + 2 * _DOUBLE + 2 + max(map(len, _signals))
 """Bytes of the longest entry without its ids: the rank and the number of reasons; the score and the propensity; the
-ends of the array of reasons and of the union; the signal."""
+end of the reasons and the branch of the union; the signal."""
 
 
 class Ids(NamedTuple):
@@ -108,6 +108,20 @@ def _put_id(out: U8, at: int, rows: Ids, catalogue: Ids, first: int, size: int) 
 
 
 @kernel
+def _put_reasons(out: U8, at: int, rows: Ids, catalogue: Ids, first: I64, size: I64) -> int:
+    """An array of the ids but the first, without those that nobody knows."""
+    n = 0
+    for r in range(1, len(size)):
+        n += size[r] > 0
+    if n:
+        at = _put_long(out, at, n)
+    for r in range(1, len(size)):
+        if size[r] > 0:
+            at = _put_id(out, at, rows, catalogue, first[r], size[r])
+    return _put_long(out, at, 0)
+
+
+@kernel
 def _write_entries(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no tuple)
     rows: Ids,
     catalogue: Ids,
@@ -135,15 +149,7 @@ def _write_entries(  # noqa: PLR0913, PLR0917  (arrays of several owners, which 
             for j in range(signal_ptr[entries.expert[e]], signal_ptr[entries.expert[e] + 1]):
                 out[at] = signals[j]
                 at += 1
-            reasons = 0
-            for r in range(1, size.shape[1]):
-                reasons += size[e, r] > 0
-            if reasons:
-                at = _put_long(out, at, reasons)
-                for r in range(1, size.shape[1]):
-                    if size[e, r] > 0:
-                        at = _put_id(out, at, rows, catalogue, first[e, r], size[e, r])
-            at = _put_long(out, at, 0)
+            at = _put_reasons(out, at, rows, catalogue, first[e], size[e])
             if np.isnan(entries.propensity[e]):
                 at = _put_long(out, at, 0)
             else:
