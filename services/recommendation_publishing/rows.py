@@ -15,7 +15,7 @@ from services.recommendation_publishing.lists import Learned
 
 _ROOM = 1024
 _COLUMNS = ("epoch", "partition", "offset", "event_ms", "append_ms")
-_PARTITION, _OFFSET = 1, 2
+_VERSION, _PARTITION, _OFFSET, _EVENT_MS, _APPEND_MS = slice(0, 3), 1, 2, 3, 4
 
 
 @dataclass(slots=True)
@@ -95,8 +95,8 @@ class UserRows:
     def learned(self, users: Sequence[bytes]) -> Learned:
         """What the users' rows have learned from."""
         slots = self.slots(users)
-        meta = self._meta[slots]
-        return Learned(slots, [self._event_ids[slot] for slot in slots.tolist()], meta[:, 3], meta[:, 4], meta[:, :3])
+        ids, meta = [self._event_ids[slot] for slot in slots.tolist()], self._meta[slots]
+        return Learned(slots, ids, meta[:, _EVENT_MS], meta[:, _APPEND_MS], meta[:, _VERSION])
 
     def of_partition(self, partition: int) -> list[bytes]:
         """The users whose rows belong to a user partition."""
