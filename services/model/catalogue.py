@@ -10,7 +10,7 @@ from services.model.arrays import U32, U64, Mask
 from services.model.cold import ColdRanker
 from services.model.config import ModelConfig
 from services.model.kernels.cold import NEWEST
-from services.model.names import key_words, words_key
+from services.model.names import key_words
 from services.model.table import MAX_KEY_BYTES
 
 
@@ -24,7 +24,8 @@ class Catalogue:
         """Slots by item hash."""
         self.hashes: U64 = reserve((config.max_items,), np.uint64)
         self._available: Mask = reserve((config.max_items,), np.bool_)
-        self._names = list_pool(config.max_items, MAX_KEY_BYTES // 4 + 1, np.uint32, 0)
+        self.names = list_pool(config.max_items, MAX_KEY_BYTES // 4 + 1, np.uint32, 0)
+        """Ids by slot (model/names.py)."""
         self.cold = ColdRanker(config.max_items, config.max_features, config.max_content, config.seed)
         """Knows the items' content."""
         self._free: list[int] = []
@@ -52,7 +53,7 @@ class Catalogue:
             self.index.insert(np.array([item], np.uint64), np.array([slot], np.int64))
             self.hashes[slot] = item
             words = key_words(item_id.encode())
-            lists_set(self._names, np.array([slot], np.int64), np.array([0, len(words)], np.int64), words)
+            lists_set(self.names, np.array([slot], np.int64), np.array([0, len(words)], np.int64), words)
         self._available[slot] = available
         self.cold.put(slot, content)
         return True
@@ -64,16 +65,8 @@ class Catalogue:
             self.index.remove(item)
             self.hashes[slot] = 0
             self.cold.remove(slot)
-            list_clear(self._names, slot)
+            list_clear(self.names, slot)
             self._free.append(slot)
-
-    def item_id(self, item: int) -> str:
-        """Id of an item; "" when it is not there."""
-        slot = self.index.find(item)
-        if slot < 0:
-            return ""
-        at = int(self._names.where[slot])
-        return words_key(self._names.keys[at : at + int(self._names.length[slot])]).decode()
 
     def allowed(self, items: U64) -> Mask:
         """bool[n] whether items may be recommended: not unavailable, and here when `restricted`."""
@@ -104,4 +97,4 @@ class Catalogue:
 
     def nbytes(self) -> int:
         """Resident bytes."""
-        return self.cold.nbytes() + list_bytes(self._names) + self.index.nbytes + 9 * len(self)
+        return self.cold.nbytes() + list_bytes(self.names) + self.index.nbytes + 9 * len(self)

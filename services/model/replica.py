@@ -258,15 +258,6 @@ class Replica:
                     self._fold(table, partition, part, here, LIVE if learned else "")
         self.trends.refresh(self.items.segments())
 
-    def item_ids(self, hashes: U64) -> list[str]:
-        """Ids of item rows; "" where there is no row."""
-        rows = self.items.table.index.find_many(hashes)
-        out = [""] * len(rows)
-        known = np.flatnonzero(rows >= 0)
-        for i, key in zip(known.tolist(), self.items.table.key_of(rows[known]), strict=True):
-            out[i] = key
-        return out
-
     def feature_rows(self, features: U64) -> I64:
         """Positions of content features' rows, -1 where absent."""
         return self.features.table.index.find_many(features | np.uint64(feature_hash(0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ from services.model.arena import (
     list_clear,
     list_pool,
     list_tidy,
-    lists_get,
     lists_set,
     pointers,
     reserve,
@@ -27,6 +27,7 @@ from services.model.arena import (
 from services.model.arrays import F32, I64, U32, U64
 from services.model.config import ModelConfig
 from services.model.jit import kernel
+from services.model.kernels.seen import seen_set
 from services.model.names import key_words, words_key
 from services.model.seeds import init_rows
 from services.model.table import MAX_KEY_BYTES
@@ -170,6 +171,10 @@ class UserTable:
         """Slot of a user, or -1."""
         return self._index.find(_hash(user))
 
+    def find_many(self, users: Sequence[bytes]) -> I64:
+        """int64[n] slots of users, -1 where there are none."""
+        return self._index.find_many(_hashes(users))
+
     def slot(self, user: bytes) -> int:
         """Slot of a user, created with initial values from the id when there is none.
 
@@ -185,7 +190,7 @@ class UserTable:
         Raises:
             ValueError: an id is too long.
         """
-        hashes = np.fromiter(map(_hash, users), np.uint64, len(users))
+        hashes = _hashes(users)
         found = self._index.find_many(hashes)
         missing = np.flatnonzero(found < 0)
         if len(missing):
@@ -264,19 +269,12 @@ class UserTable:
             columns += [_cut(keys, ptr), _cut(values, ptr)]
         return [dict(zip(_BLOCKS, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def load_seen(self, user: bytes, chunk: int, hashes: bytes) -> None:
-        """Take in one seen chunk. The row and its chunks may come in any order."""
-        slot = self.slot(user)
-        at = np.array([slot], np.int64)
-        limit = self.config.max_seen
-        values = np.frombuffer(hashes, np.uint64)
-        first = chunk * SEEN_CHUNK
-        values = values[: max(0, limit - first)]
-        n = int(self.arrays.seen.length[slot])
-        ring = np.zeros(max(n, first + len(values)), np.uint64)
-        lists_get(self.arrays.seen, at, np.array([0, n], np.int64), ring)
-        ring[first : first + len(values)] = values
-        lists_set(self.arrays.seen, at, np.array([0, len(ring)], np.int64), ring)
+    def load_seen(self, users: Sequence[bytes], chunks: Sequence[int], items: Sequence[bytes]) -> I64:
+        """Take in seen chunks; returns int64[n] slots of their users. A row and its chunks may come in any order."""
+        slots, first = self.slots(users), np.array(chunks, np.int64) * SEEN_CHUNK
+        ptr = pointers([len(one) // 8 for one in items])
+        seen_set(self.arrays.seen, slots, first, ptr, np.frombuffer(b"".join(items), np.uint64))
+        return slots
 
     def seen(self, slot: int) -> U64:
         """uint64[k] the items that a user has interacted with, in no particular order."""
@@ -388,8 +386,13 @@ def _cut(values: np.ndarray[Any, Any], ptr: I64 | None = None) -> list[bytes]:
     return [raw[start:end] for start, end in pairwise(bounds)]
 
 
+@lru_cache(maxsize=1 << 13)
 def _hash(user: bytes) -> int:
     return int.from_bytes(blake2b(user, digest_size=8).digest(), "little") or 1
+
+
+def _hashes(users: Sequence[bytes]) -> U64:
+    return np.fromiter(map(_hash, users), np.uint64, len(users))
 
 
 __all__ = ["SEEN_CHUNK", "UserArrays", "UserTable", "category_count", "history_push", "pointers", "seen_add"]

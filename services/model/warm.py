@@ -46,7 +46,7 @@ def compile_kernels(config: ModelConfig) -> None:
         slot = learner.users.slot(user)
         users.load([user], learner.users.dump(np.array([slot])))
         for chunk, hashes in learner.users.seen_changes(slot):
-            users.load_seen(user, chunk, hashes)
+            users.load_seen([user], [chunk], [hashes])
     recommender = Recommender(small, replica, users)
     recommender.catalogue.put(10_000, "unseen", np.array([1 << 28, 5 << 28], np.uint32))
     nothing = np.zeros(0, np.uint64)

@@ -48,8 +48,8 @@ class UserRows:
                     rows.pop(user, None)
                     self.drop(user)
             elif chunk is not None:
-                self.table.load_seen(user, chunk, record["s"])  # type: ignore[typeddict-item]  # the key says it is a chunk
-                self._reserve(self.table.find(user))
+                (slot,) = self.table.load_seen([user], [chunk], [record["s"]])  # type: ignore[typeddict-item]  # the key says it is a chunk
+                self._reserve(int(slot))
             else:
                 rows[user] = record  # type: ignore[assignment]  # the key says it is a row
         if not rows:

@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from services.contracts.edge import Item, binary
+from services.contracts.edge import Item
 from services.contracts.inner.item_state import CLOCK_KEY, ItemRow
 from services.contracts.inner.sweeps import Sweep, SweepReader
-from services.contracts.inner.user_state import SeenChunk, UserRow
+from services.contracts.inner.user_state import UserRow
 from services.contracts.keys import content_features, item_hash
 from services.model import layout
 from services.model.config import ModelConfig
-from services.model.experts import NAMES
 from services.model.frozen import frozen_copy
 from services.model.popular import Popular
 from services.model.recommender import Query, Ranking, Recommender
 from services.model.replica import Replica
 from services.model.rows import RowChange
 from services.model.users import UserTable
+from services.recommendation_publishing.avro import Ids, ids_of
 from services.recommendation_publishing.event_time import EventClock
-from services.recommendation_publishing.lists import Learned, Ranked
+from services.recommendation_publishing.lists import Learned, nothing_learned
 from services.recommendation_publishing.rows import Received, UserRows
 
 
@@ -80,10 +80,6 @@ class Engine:
         """Whether the model is known: lists of events wait until the first clock has come."""
         return self._record is not None
 
-    def load_user(self, key: bytes, record: UserRow | SeenChunk | None) -> None:
-        """Take in one user-state record; None deletes."""
-        self.rows.receive(key, record)
-
     def first_occurrences(self, rows: Sequence[tuple[bytes, UserRow]]) -> None:
         """Let the ranker of untouched items learn where the newest item of a new user row was one of them."""
         self._recommender.follow()
@@ -109,20 +105,20 @@ class Engine:
         self._catalogue.put(item_hash(item_id), item_id, content, available=item["available"])
         self._catalogue.restricted = True
 
-    def rank(self, queries: list[Query], *, by_popularity: bool = False) -> list[tuple[Ranked, str | None]]:
-        """Rank for every query: (items best first, why the full model was not used).
+    def rank(self, queries: list[Query], *, by_popularity: bool = False) -> list[Ranking]:
+        """Rank for every query.
 
         Args:
             queries: for whom, how many.
             by_popularity: the learner is off: rank by recent popularity alone.
         """
         ranker: Recommender | Popular = self._popular if by_popularity else self._recommender
-        rankings = ranker.recommend(queries, self._catalogue.allowed)
-        ids = self._strings(rankings)
-        return [
-            (_ranked(one, ids), _fallback(query, one, by_popularity=by_popularity))
-            for query, one in zip(queries, rankings, strict=True)
-        ]
+        return ranker.recommend(queries, self._catalogue.allowed)
+
+    def item_ids(self) -> tuple[Ids, Ids]:
+        """The ids of the items: of those with rows, and of those in the catalogue."""
+        rows = self._replica.items.table
+        return ids_of(rows.index, rows.names), ids_of(self._catalogue.index, self._catalogue.names)
 
     def shadows(self, queries: list[Query]) -> dict[str, list[Ranking]]:
         """What the learner, popularity and the frozen copy (where there is one) would list, by name."""
@@ -141,26 +137,9 @@ class Engine:
         """Let the frozen shadow begin anew from the item rows as they are now."""
         self._frozen = Recommender(self._replica.config, frozen_copy(self._replica), self.rows.table)
 
-    def learned(self, users: Sequence[bytes]) -> list[tuple[int, Learned | None]]:
-        """For each user (slot of the row or -1, what it has learned from); no rows are known before the model is."""
-        if not self.ready:
-            return [(-1, None)] * len(users)
-        self.rows.settle(users)
-        return [self.rows.learned(user) for user in users]
-
-    def _strings(self, rankings: list[Ranking]) -> dict[int, bytes]:
-        """{hash: Avro string of the item id} of all items that the rankings name and somebody knows.
-
-        Lists of one moment share most of their items.
-        """
-        hashes = np.unique(np.concatenate([part for one in rankings for part in (one.items, one.because.ravel())]))
-        hashes = hashes[hashes != 0]
-        strings: dict[int, bytes] = {}
-        for one, name in zip(hashes.tolist(), self._replica.item_ids(hashes), strict=True):
-            known = name or self._catalogue.item_id(one)
-            if known:
-                strings[one] = binary.string(known)
-        return strings
+    def learned(self, users: Sequence[bytes]) -> Learned:
+        """What the users' rows have learned from; no rows are known before the model is."""
+        return self.rows.learned(users) if self.ready else nothing_learned(len(users))
 
     def _configure(self, record: dict[str, Any]) -> None:
         if record == self._record:
@@ -176,30 +155,6 @@ class Engine:
         for key, item in self._early_items.items():
             self.load_metadata(key, item)
         self._early_items = {}
-
-
-_SIGNALS = [binary.string(name) for name in NAMES]
-
-
-def _ranked(ranking: Ranking, strings: dict[int, bytes]) -> Ranked:
-    return Ranked(
-        [strings[item] for item in ranking.items.tolist()],
-        ranking.scores.tolist(),
-        [_SIGNALS[expert] for expert in ranking.expert.tolist()],
-        [
-            binary.array([name for one in earlier if (name := strings.get(one)) is not None])
-            for earlier in ranking.because.tolist()
-        ],
-    )
-
-
-def _fallback(query: Query, ranking: Ranking, *, by_popularity: bool) -> str | None:
-    """Why the full model was not used, as RecommendationList.fallback says it."""
-    if not len(ranking.items):
-        return "empty-catalogue"
-    if by_popularity:
-        return "below-popularity"
-    return "new-user" if query.user < 0 else None
 
 
 def _changes(sweep: Sweep) -> Iterator[RowChange]:

@@ -8,8 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from services.model.arena import pointers
+from services.model.arrays import F64, I64
 
 
 class ArmsError(ValueError):
@@ -55,6 +59,17 @@ class Arms:
         return next(name for name, bound in zip(self.names, self.bounds, strict=True) if place < bound)
 
 
+class Shown(NamedTuple):
+    """What stands at the positions of n lists, m in all, list by list."""
+
+    ptr: I64
+    """int64[n + 1] the positions of list i are ptr[i]:ptr[i + 1] of the other columns."""
+    chosen: I64
+    """int64[m] index into the ranked items of all lists."""
+    propensity: F64
+    """float64[m] of an explored position the probability that it shows this very item, else nan."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explorer:
     """Gives a share of list positions to items from below the list, and says with what probability."""
@@ -64,30 +79,31 @@ class Explorer:
     pool: int
     """Items below the list that a draw takes from, uniformly and without replacement."""
 
-    def draw(self, list_id: str, ranked: int, size: int) -> tuple[Sequence[int], Sequence[float | None]]:
-        """Choose what stands at each position of a list.
+    def draw(self, list_ids: Sequence[str], ranked: I64, sizes: I64) -> Shown:
+        """Choose what stands at each position of each list.
 
         Args:
-            list_id: seeds the draw.
-            ranked: number of ranked items, best first, of which the first `size` are the list.
-            size: positions of the list.
-
-        Returns:
-            For each position the index into the ranked items, and the propensity of an explored
-            position (share / pool: the probability that this position shows this very item), else None.
+            list_ids: each seeds the draw of its list.
+            ranked: int64[n] number of ranked items of each list, best first, of which the first `sizes` are the list.
+            sizes: int64[n] positions of each list.
         """
-        size = min(size, ranked)
-        order: list[int] = list(range(size))
-        propensity: list[float | None] = [None] * size
-        pool = min(self.pool, ranked - size)
-        if self.share <= 0.0 or pool <= 0:
-            return order, propensity
+        first, sizes = pointers(ranked)[:-1], np.minimum(sizes, ranked)
+        ptr = pointers(sizes)
+        chosen = np.arange(ptr[-1]) + np.repeat(first - ptr[:-1], sizes)
+        shown = Shown(ptr, chosen, np.full(len(chosen), np.nan))
+        if self.share > 0.0:
+            below = np.minimum(self.pool, ranked - sizes)
+            for i in np.flatnonzero(below).tolist():
+                self._explore(list_ids[i], shown, i, int(first[i] + sizes[i]), int(below[i]))
+        return shown
+
+    def _explore(self, list_id: str, shown: Shown, i: int, first: int, pool: int) -> None:
+        """Give positions of list i to some of the `pool` ranked items from `first` on."""
         random = np.random.default_rng(int.from_bytes(hashlib.blake2b(list_id.encode(), digest_size=8).digest()))
-        explored = np.flatnonzero(random.random(size) < self.share)[:pool]
-        for position, below in zip(explored, random.permutation(pool), strict=False):
-            order[position] = size + int(below)
-            propensity[position] = self.share / pool
-        return order, propensity
+        start, end = shown.ptr[i : i + 2]
+        explored = start + np.flatnonzero(random.random(end - start) < self.share)[:pool]
+        shown.chosen[explored] = first + random.permutation(pool)[: len(explored)]
+        shown.propensity[explored] = self.share / pool
 
 
 def _uniform(data: bytes) -> float:

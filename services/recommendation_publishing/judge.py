@@ -39,12 +39,10 @@ class Judge:
         Only rows with exactly one new positive are judged: then the old row is what was known just before it. They are
         asked for as of the event.
         """
+        sampled = [(user, row) for user, row in rows if self._sampled(user, row["o"])]
         queries: list[Query] = []
         targets: list[int] = []
-        for user, row in rows:
-            if not self._sampled(user, row["o"]):
-                continue
-            slot, _ = engine.rows.learned(user)
+        for (_, row), slot in zip(sampled, engine.rows.slots([user for user, _ in sampled]).tolist(), strict=True):
             target = self._target(engine, slot, row) if slot >= 0 else 0
             if target:
                 nothing = np.zeros(0, np.uint64)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MOST_PER_STEP = 256
 """Lists of one step. A step that made more would hold up the rows that come in meanwhile; made after them, a list
 covers more events, and fewer lists are owed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Debt:
+class Debt(NamedTuple):
     """A list owed to a user."""
 
     user: bytes

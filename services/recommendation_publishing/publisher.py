@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from services.contracts.edge import EdgeCodec, QualityReport, RecommendationList
 from services.contracts.inner.user_state import split_key
 from services.contracts.keys import item_hashes, partition_of, user_key
 from services.model.arrays import U64
-from services.model.recommender import Query
+from services.model.recommender import Query, Ranking
+from services.recommendation_publishing.avro import Entries, item_arrays
 from services.recommendation_publishing.engine import Engine
-from services.recommendation_publishing.experiment import Arms, Explorer
+from services.recommendation_publishing.experiment import Arms, Explorer, Shown
 from services.recommendation_publishing.judge import Judge
-from services.recommendation_publishing.lists import Occasion, recommendation_list
+from services.recommendation_publishing.lists import Occasion, recommendation_lists
 from services.recommendation_publishing.policy import PublishingPolicy
 from services.recommendation_publishing.quality import gauges
 from services.recommendation_publishing.refresh import Refresher
@@ -33,8 +35,7 @@ QUALITY = "quality"
 _NOTHING: U64 = np.zeros(0, np.uint64)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One list to make: for whom, why, and what was asked for."""
 
     user: bytes
@@ -43,7 +44,7 @@ class Job:
     size: int
     exclude_seen: bool
     exclude: tuple[str, ...] = ()
-    context: dict[str, str] = field(default_factory=dict)
+    context: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,9 @@ class Publisher:
         engine = self._engine
         if slice_.topic == ROWS:
             for _, _, key, value in slice_rows(slice_):
-                engine.load_user(_known(key), value)
-                self._fresh.append((split_key(_known(key))[0], slice_.partition))
+                user, chunk = split_key(_known(key))
+                engine.rows.receive(user, chunk, value)
+                self._fresh.append((user, slice_.partition))
             if engine.ready:
                 engine.rows.settle_all()
         elif slice_.topic == ITEM_ROWS:
@@ -167,9 +169,8 @@ class Publisher:
             self._judge.judge(self._engine, rows, self._now_ms)
             self._engine.first_occurrences(rows)
         for offset, _, key, value in slice_rows(slice_):
-            known = _known(key)
-            self._engine.load_user(known, value)
-            user, chunk = split_key(known)
+            user, chunk = split_key(_known(key))
+            self._engine.rows.receive(user, chunk, value)
             if chunk is not None:
                 continue
             if value is None:
@@ -223,37 +224,71 @@ class Publisher:
         if not jobs:
             return
         explored = self._explorer.pool if self._explorer.share > 0 else 0
-        known = self._engine.learned([job.user for job in jobs])
-        moment_ms = self._engine.rows.clock.at(self._now_ms)
-        queries = [
-            Query(
-                user=slot,
-                now_ms=moment_ms,
-                k=job.size + explored,
-                exclude=item_hashes(job.exclude) if job.exclude else _NOTHING,
-                context=np.array(context_features(moment_ms, job.context), np.uint32),
-                exclude_seen=job.exclude_seen,
-            )
-            for job, (slot, _) in zip(jobs, known, strict=True)
-        ]
-        header, sizes, ages = self._codecs.lists.header(), list[int](), list[float]()
-        rankings = self._engine.rank(queries, by_popularity=self._judge.below_popularity)
-        for job, (_, learned), (ranked, fallback) in zip(jobs, known, rankings, strict=True):
-            positions = self._explorer.draw(job.occasion.list_id, len(ranked.items), job.size)
-            arm = self._arms.of(job.user)
-            value = recommendation_list(job.user, job.occasion, learned, ranked, positions, arm, fallback, self._now_ms)
+        users = [job.user for job in jobs]
+        learned = self._engine.learned(users)
+        rankings = self._engine.rank(
+            list(self._queries(jobs, learned.slots.tolist(), explored)), by_popularity=self._judge.below_popularity
+        )
+        shown = self._explorer.draw(
+            [job.occasion.list_id for job in jobs],
+            np.array([len(one.items) for one in rankings], np.int64),
+            np.array([job.size for job in jobs], np.int64),
+        )
+        values = recommendation_lists(
+            users,
+            [job.occasion for job in jobs],
+            learned,
+            item_arrays(*self._engine.item_ids(), _entries(rankings, shown)),
+            [self._arms.of(user) for user in users],
+            [self._fallback(one, slot) for one, slot in zip(rankings, learned.slots.tolist(), strict=True)],
+            self._now_ms,
+        )
+        header = self._codecs.lists.header()
+        for job, value in zip(jobs, values, strict=True):
             out.send(LISTS, job.user, header + value, job.partition)
-            sizes.append(len(positions[0]))
-            if learned is not None:
-                ages.append((self._now_ms - learned.append_time_ms) / 1000)
-        out.observe("list_items", sizes)
-        out.observe("publish_age_seconds", ages)
+        out.observe("list_items", np.diff(shown.ptr))
+        out.observe("publish_age_seconds", (self._now_ms - learned.append_ms[learned.slots >= 0]) / 1000)
         served = [(job.user, job.partition) for job in jobs]
         self._policy.published((user for user, _ in served), self._now_ms)
         self._refresher.published(served, self._now_ms)
 
+    def _queries(self, jobs: list[Job], slots: list[int], explored: int) -> Iterator[Query]:
+        """What the ranker is asked for every job, with `explored` items below each list."""
+        moment_ms = self._engine.rows.clock.at(self._now_ms)
+        plain = np.array(context_features(moment_ms, {}), np.uint32)
+        for job, slot in zip(jobs, slots, strict=True):
+            yield Query(
+                user=slot,
+                now_ms=moment_ms,
+                k=job.size + explored,
+                exclude=item_hashes(job.exclude) if job.exclude else _NOTHING,
+                context=np.array(context_features(moment_ms, job.context), np.uint32) if job.context else plain,
+                exclude_seen=job.exclude_seen,
+            )
+
+    def _fallback(self, ranking: Ranking, slot: int) -> str | None:
+        """Why the full model was not used, as RecommendationList.fallback says it."""
+        if not len(ranking.items):
+            return "empty-catalogue"
+        if self._judge.below_popularity:
+            return "below-popularity"
+        return "new-user" if slot < 0 else None
+
     def _owns(self, user: bytes, partition: int) -> bool:
         return partition_of(user, self._settings.user_partitions) == partition
+
+
+def _entries(rankings: list[Ranking], shown: Shown) -> Entries:
+    """The ranked items that are shown."""
+    items = np.concatenate([one.items for one in rankings])
+    because = np.concatenate([one.because for one in rankings])
+    return Entries(
+        shown.ptr,
+        np.column_stack([items, because])[shown.chosen],
+        np.concatenate([one.scores for one in rankings], dtype=np.float64)[shown.chosen],
+        np.concatenate([one.expert for one in rankings])[shown.chosen],
+        shown.propensity,
+    )
 
 
 def _known(key: bytes | None) -> bytes:

@@ -10,6 +10,7 @@ from services.contracts.inner import sweeps, user_state
 from services.contracts.inner.weights import RESERVED
 from services.model.config import ModelConfig
 from services.model.warm import compile_kernels
+from services.recommendation_publishing import avro
 from services.recommendation_publishing.publisher import (
     ERASURES,
     ITEM_ROWS,
@@ -34,6 +35,7 @@ TOPICS = (ITEMS, REQUESTS, ERASURES, LISTS, QUALITY)
 def processors(settings: PublishingSettings, shard: str) -> list[Processor]:
     """The one processor of this service."""
     compile_kernels(ModelConfig(item_partitions=settings.item_partitions))
+    avro.compile_kernels()
     registry = registry_of(settings)
     codecs = {topic: codec_for(topic, registry, settings.topic_prefix) for topic in TOPICS}
     decoders: dict[str, Decoder] = {

@@ -5,14 +5,10 @@ Whoever does so shows in a test that the bytes are those that the codec writes.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
-
 NULL = b"\x00"
-"""The first branch of a union with null; also an empty array, and what ends one."""
+"""The first branch of a union with null."""
 _SECOND = b"\x02"
 _SMALL = 64
-_double = struct.Struct("<d").pack
 
 
 def _zigzag(value: int) -> bytes:
@@ -33,20 +29,10 @@ def long(value: int) -> bytes:
     return _SMALL_LONGS[value] if 0 <= value < _SMALL else _zigzag(value)
 
 
-def double(value: float) -> bytes:
-    """A double."""
-    return _double(value)
-
-
 def string(value: str) -> bytes:
     """A string."""
     encoded = value.encode()
     return long(len(encoded)) + encoded
-
-
-def array(items: Sequence[bytes]) -> bytes:
-    """An array of values that are bytes already."""
-    return b"".join((long(len(items)), *items, NULL)) if items else NULL
 
 
 def optional(value: bytes | None) -> bytes:

@@ -46,11 +46,9 @@ def memory_per_row(settings: KafkaSettings) -> dict[str, Any]:
             )
         for message in read_to_end(client, _whole(client, "user-state", settings)):
             key, value = bytes(message.key() or b""), message.value()
-            if value is None:
-                engine.load_user(key, None)
-                continue
-            decode = user_state.decode_row if user_state.split_key(key)[1] is None else user_state.decode_chunk
-            engine.load_user(key, decode(bytes(value)))
+            user, chunk = user_state.split_key(key)
+            decode = user_state.decode_row if chunk is None else user_state.decode_chunk
+            engine.rows.receive(user, chunk, None if value is None else decode(bytes(value)))
     finally:
         client.close()
     engine.rows.settle_all()

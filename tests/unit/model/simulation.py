@@ -223,7 +223,7 @@ class World:
         for i in order.permutation(len(users)):
             shard.learner.users.load([users[i][0]], [users[i][1]])
         for (user, chunk), hashes in self.seen[number].items():
-            shard.learner.users.load_seen(user, chunk, hashes)
+            shard.learner.users.load_seen([user], [chunk], [hashes])
 
     def restart_owner(self, partition: int, order: np.random.Generator) -> None:
         """An owner comes back from item-state and reads the deltas after its clock again."""

@@ -138,7 +138,7 @@ def test_rebuild_reproduces_every_delta(config: ModelConfig, script: list[tuple[
         for user, row in users[seal.shard].items():
             learner.users.load([user], [row])
             for chunk, hashes in seen[seal.shard][user]:
-                learner.users.load_seen(user, chunk, hashes)
+                learner.users.load_seen([user], [chunk], [hashes])
         again = learner.learn(event_batch(learner, seal.shard, seal.start, seal.events), seal.batch)
         assert {p: bits(d) for p, d in again.items()} == {p: bits(d) for p, d in seal.deltas.items()}
         for gone in learner.evicted_users():

@@ -72,7 +72,10 @@ def test_evicted_rows_leave() -> None:
     replica.take(0, owner.sweep(), None)
     fresh = Replica(config)
     fresh.commit(0, {0: shifted(2)})
-    assert replica.item_ids(np.array([item_hash(4), item_hash(2)], np.uint64)) == ["", "item-2"]
+    table = replica.items.table
+    gone, kept = table.index.find_many(np.array([item_hash(4), item_hash(2)], np.uint64))
+    assert gone == -1
+    assert table.key_of(np.array([kept])) == ["item-2"]
     assert q_of(replica, 2) == q_of(fresh, 2)
 
 

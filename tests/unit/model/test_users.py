@@ -49,12 +49,33 @@ def test_seen_chunks_restore_the_set(items: list[tuple[int, bool]], before: int)
     assert users.seen_changes(slot) == []
     for number, hashes in reversed(chunks.items()):
         assert len(hashes) <= 8 * SEEN_CHUNK
-        other.load_seen(b"u", number, hashes)
+        other.load_seen([b"u"], [number], [hashes])
     copy = int(other.load([b"u"], dump(users, slot))[0])
     assert other.seen(copy).tolist() == users.seen(slot).tolist()
     assert dict(users.seen_chunks(slot)) == chunks
     assert set(distinct[-500:]) <= set(users.seen(slot).tolist())
     assert users.seen_count(slot) == min(len(distinct), 600)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(1, SEEN_CHUNK)), max_size=12))
+def test_seen_chunks_of_many_users_come_at_once(arrivals: list[tuple[int, int, int]]) -> None:
+    """Chunks taken in together leave what they leave one after the other: the last of a number stands."""
+    together, apart = UserTable(CONFIG), UserTable(CONFIG)
+    records = [
+        (b"user-%d" % user, chunk, np.arange(1000 * at, 1000 * at + n, dtype=np.uint64).tobytes())
+        for at, (user, chunk, n) in enumerate(arrivals, 1)
+    ]
+    plain: dict[bytes, list[int]] = {}
+    for user, chunk, items in records:
+        apart.load_seen([user], [chunk], [items])
+        ring, first, values = plain.setdefault(user, []), chunk * SEEN_CHUNK, np.frombuffer(items, np.uint64).tolist()
+        ring += [0] * (first - len(ring))
+        ring[first : first + len(values)] = values
+    slots = together.load_seen(*zip(*records, strict=True)) if records else np.zeros(0, np.int64)
+    assert slots.tolist() == together.find_many([user for user, *_ in records]).tolist()
+    for user, ring in plain.items():
+        assert together.seen(together.find(user)).tolist() == ring[: CONFIG.max_seen]
+        assert apart.seen(apart.find(user)).tolist() == ring[: CONFIG.max_seen]
 
 
 def test_an_event_rewrites_one_chunk() -> None:

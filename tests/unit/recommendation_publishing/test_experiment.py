@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,15 +25,35 @@ def test_a_wrong_list_of_arms_is_refused_by_name(text: str) -> None:
         Arms.parse("spring", text)
 
 
-@given(st.text(max_size=8), st.integers(0, 80), st.integers(0, 40), st.floats(0, 0.5), st.integers(1, 30))
-def test_an_explored_list_is_a_list_without_repeats(
-    list_id: str, ranked: int, size: int, share: float, pool: int
-) -> None:
+Positions = list[tuple[int, float | None]]
+LIST = st.tuples(st.text(max_size=8), st.integers(0, 80), st.integers(0, 40))
+
+
+def draw(explorer: Explorer, lists: list[tuple[str, int, int]]) -> list[Positions]:
+    """For each (list id, ranked items, positions) the index into its ranked items and the propensity by position."""
+    ranked = np.array([n for _, n, _ in lists], np.int64)
+    shown = explorer.draw(
+        [list_id for list_id, _, _ in lists], ranked, np.array([size for *_, size in lists], np.int64)
+    )
+    found = [
+        (index, None if np.isnan(propensity) else propensity)
+        for index, propensity in zip(shown.chosen.tolist(), shown.propensity.tolist(), strict=True)
+    ]
+    firsts = (np.cumsum(ranked) - ranked).tolist()
+    return [
+        [(index - first, propensity) for index, propensity in found[start:end]]
+        for first, start, end in zip(firsts, shown.ptr[:-1].tolist(), shown.ptr[1:].tolist(), strict=True)
+    ]
+
+
+@given(LIST, st.floats(0, 0.5), st.integers(1, 30))
+def test_an_explored_list_is_a_list_without_repeats(asked: tuple[str, int, int], share: float, pool: int) -> None:
     """Explored positions show items from below the list, each once, and carry their propensity."""
-    order, propensity = Explorer(share, pool).draw(list_id, ranked, size)
-    assert len(order) == len(propensity) == min(size, ranked)
-    assert len(set(order)) == len(order)
-    for position, (index, probability) in enumerate(zip(order, propensity, strict=True)):
+    _, ranked, size = asked
+    (positions,) = draw(Explorer(share, pool), [asked])
+    assert len(positions) == min(size, ranked)
+    assert len({index for index, _ in positions}) == len(positions)
+    for position, (index, probability) in enumerate(positions):
         if probability is None:
             assert index == position
         else:
@@ -40,8 +61,15 @@ def test_an_explored_list_is_a_list_without_repeats(
             assert 0 < probability <= share
 
 
+@given(st.lists(LIST, max_size=8), st.floats(0, 0.5), st.integers(1, 30))
+def test_a_draw_does_not_depend_on_the_other_lists(lists: list[tuple[str, int, int]], share: float, pool: int) -> None:
+    """The lists of a step are what each of them would be alone, so that a list made again is the same list."""
+    explorer = Explorer(share, pool)
+    assert draw(explorer, lists) == [draw(explorer, [one])[0] for one in lists]
+
+
 def test_the_propensity_is_the_frequency_of_the_draw() -> None:
     """Over many lists, an item below the list stands at a position as often as its propensity says."""
-    explorer = Explorer(0.2, 5)
-    hits = sum(explorer.draw(f"list-{n}", 30, 10)[0][3] == 12 for n in range(20_000))
+    lists = draw(Explorer(0.2, 5), [(f"list-{n}", 30, 10) for n in range(20_000)])
+    hits = sum(positions[3][0] == 12 for positions in lists)
     assert abs(hits / 20_000 - 0.2 / 5) < 0.006
