@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -58,23 +58,33 @@ class Learned:
     """(features partition, offset, why) of the records that are no features, in order."""
 
 
-class _Places(NamedTuple):
-    """Where n records stand."""
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """The n records of a learning batch in (partition, offset) order, a row each."""
 
+    parts: Sequence[Part]
+    features: Features
     partition: I64
-    """int64[n]"""
+    """int64[n] features partition."""
     offset: I64
     """int64[n]"""
     end: I64
     """int64[n] end of the part."""
 
     @classmethod
-    def of(cls, parts: Sequence[Part]) -> _Places:
-        """The places of all records of some parts."""
-        counts = [len(part.offsets) for part in parts]
-        ends = [(part.partition, part.end) for part in parts]
-        partition, end = np.repeat(np.array(ends, np.int64).reshape(-1, 2), counts, axis=0).T
-        return cls(partition, np.array([offset for part in parts for offset in part.offsets], np.int64), end)
+    def of(cls, parts: Sequence[Part]) -> _Records:
+        """Read the records of some parts."""
+        parts = sorted(parts, key=lambda one: one.partition)
+        features = columns.read([value for part in parts for value in part.values])
+        offsets = np.array([offset for part in parts for offset in part.offsets], np.int64)
+        counts = np.array([len(part.offsets) for part in parts], np.int64)
+        bounds = np.array([(part.partition, part.end) for part in parts], np.int64).reshape(-1, 2)
+        partition, end = np.repeat(bounds, counts, axis=0).T
+        return cls(parts, features, partition, offsets, end)
+
+    def users(self, rows: I64) -> list[bytes]:
+        """Ids of the users of some rows."""
+        return self.features.parts(USER, rows)
 
 
 class BatchLearner:
@@ -90,8 +100,8 @@ class BatchLearner:
         self._epoch = epoch
         self._probe = probe
         self._idle_ms = int(config.user_idle_s * 1000)
-        self._changed: dict[int, bytes] = {}
-        """Preferences that came with the newest event, by slot of the changed user."""
+        self._changed: dict[int, tuple[bytes, bytes]] = {}
+        """(id, preferences that came with the newest event) of the changed users, by slot."""
         self._dropped: dict[bytes, int] = {}
         """Keys of user-state to delete and their partitions, in order."""
 
@@ -107,57 +117,56 @@ class BatchLearner:
             parts: at most one of each partition.
             batch: its number inside the epoch.
         """
-        parts = sorted(parts, key=lambda one: one.partition)
-        features = columns.read([value for part in parts for value in part.values])
-        places, kind = _Places.of(parts), features.columns.kind
+        records = _Records.of(parts)
+        features, kind = records.features, records.features.columns.kind
         rows = np.flatnonzero((kind == EVENT) | (kind == IMPLIED))
         events = len(rows)
-        rows = self._without_erased(features, places, rows)
-        slots = self._slots(features, places, rows)
-        new = ~self.users.includes(slots, places.offset[rows])
+        rows = self._without_erased(records, rows)
+        slots = self._slots(records, rows)
+        new = ~self.users.includes(slots, records.offset[rows])
         rows, slots = rows[new], slots[new]
-        slots = self._without_idle(parts, features, places, rows, slots)
+        slots = self._without_idle(records, rows, slots)
         deltas: dict[int, DeltaSet] = {}
         ranks = np.zeros(0, np.float32)
         if len(rows):
-            seeds = seeds_of(places.partition[rows], places.offset[rows])
+            seeds = seeds_of(records.partition[rows], records.offset[rows])
             arrays = event_batch(features, rows, slots, seeds, self.config.item_partitions)
             deltas = self.learner.learn(arrays, batch, probe=self._probe)
             ranks = self.learner.ranks.rank
-            self._note(features, rows, slots, places.end[rows])
+            self._note(records, rows, slots)
             for gone in self.learner.evicted_users():
                 self.users.forget(gone.slot)
                 self._changed.pop(gone.slot, None)
                 self._gone(gone.user, gone.partition, [seen_key(gone.user, chunk) for chunk in range(gone.chunks)])
         return Learned(
             deltas,
-            {str(part.partition): [part.start, part.end] for part in parts if part.end > part.start},
+            {str(part.partition): [part.start, part.end] for part in records.parts if part.end > part.start},
             events,
             ranks,
             features.columns.ts_ms[kind == EVENT],
-            [(int(places.partition[row]), int(places.offset[row]), why) for row, why in features.refused],
+            [(int(records.partition[row]), int(records.offset[row]), why) for row, why in features.refused],
         )
 
-    def _slots(self, features: Features, places: _Places, rows: I64) -> I32:
+    def _slots(self, records: _Records, rows: I64) -> I32:
         """int32[n] slots of the users of some rows, created where there are none."""
-        first, which = features.distinct(USER, rows)
-        return self.users.slots(features.parts(USER, first), places.partition[first])[which]
+        first, which = records.features.distinct(USER, rows)
+        return self.users.slots(records.users(first), records.partition[first])[which]
 
-    def _without_erased(self, features: Features, places: _Places, rows: I64) -> I64:
-        """Forget the users who ask for it; returns the rows without those that come before."""
-        erasures = np.flatnonzero(features.columns.kind == ERASE)
+    def _without_erased(self, records: _Records, rows: I64) -> I64:
+        """Forget the users who ask for it; returns the rows without theirs before that."""
+        erasures = np.flatnonzero(records.features.columns.kind == ERASE)
         erased: dict[bytes, int] = {}
-        for row, user in zip(erasures.tolist(), features.parts(USER, erasures), strict=True):
+        for row, user in zip(erasures.tolist(), records.users(erasures), strict=True):
             # Otherwise it is a replay: the row was begun anew after this erasure.
-            if self.users.position(user) <= places.offset[row]:
-                self._drop(user, int(places.partition[row]))
+            if self.users.position(user) <= records.offset[row]:
+                self._drop(user, int(records.partition[row]))
                 erased[user] = row
         if not erased:
             return rows
-        since = [erased.get(user, -1) for user in features.parts(USER, rows)]
+        since = [erased.get(user, -1) for user in records.users(rows)]
         return rows[rows > np.array(since, np.int64)]
 
-    def _without_idle(self, parts: Sequence[Part], features: Features, places: _Places, rows: I64, slots: I32) -> I32:
+    def _without_idle(self, records: _Records, rows: I64, slots: I32) -> I32:
         """Let users who were idle for too long begin anew; returns the slots of the rows' users.
 
         Append time decides when a user returns. Once in a while, at fixed positions, the others who would begin anew
@@ -165,19 +174,21 @@ class BatchLearner:
         """
         if not self._idle_ms:
             return slots
+        times, partition = records.features.columns.ts_ms, records.partition
         first = np.unique(slots, return_index=True)[1]
-        times = features.columns.ts_ms
         idle = rows[first[self.users.idle(slots[first], times[rows[first]], self._idle_ms)]]
-        gone = list(zip(features.parts(USER, idle), places.partition[idle].tolist(), strict=True))
-        for part in parts:
-            mine = rows[places.partition[rows] == part.partition]
-            if part.start // _LOOK_EVERY != part.end // _LOOK_EVERY and len(mine):
-                returning = set(features.parts(USER, mine))
+        gone = list(zip(records.users(idle), partition[idle].tolist(), strict=True))
+        for part in records.parts:
+            if part.start // _LOOK_EVERY == part.end // _LOOK_EVERY:
+                continue
+            mine = rows[partition[rows] == part.partition]
+            if len(mine):
+                returning = set(records.users(mine))
                 asleep = self.users.idle_since(part.partition, int(times[mine[-1]]) - self._idle_ms)
                 gone += [(user, part.partition) for user in asleep if user not in returning]
-        for user, partition in gone:
-            self._drop(user, partition)
-        return self._slots(features, places, rows) if len(idle) else slots
+        for user, of in gone:
+            self._drop(user, of)
+        return self._slots(records, rows) if len(idle) else slots
 
     def _drop(self, user: bytes, partition: int) -> None:
         self._changed.pop(self.users.table.find(user), None)
@@ -186,17 +197,20 @@ class BatchLearner:
     def _gone(self, user: bytes, partition: int, chunks: list[bytes]) -> None:
         self._dropped.update(dict.fromkeys((user, *chunks), partition))
 
-    def _note(self, features: Features, rows: I64, slots: I32, ends: I64) -> None:
+    def _note(self, records: _Records, rows: I64, slots: I32) -> None:
         """Note what the changed users' rows have learned from."""
+        features, found = records.features, records.features.columns
         users, last = _last(slots)
-        self.users.advance(users, ends[last], self._epoch)
-        self._changed.update(zip(users.tolist(), features.parts(PREFERENCE, rows[last]), strict=True))
-        real = np.flatnonzero(features.columns.kind[rows] == EVENT)
-        users, last = _last(slots[real])
-        counts = np.bincount(np.searchsorted(users, slots[real]), minlength=len(users))
-        newest = rows[real[last]]
-        t_ms, ts_ms = features.columns.t_ms[newest], features.columns.ts_ms[newest]
-        self.users.count(users, counts, features.texts(ID, newest), t_ms, ts_ms)
+        newest = rows[last]
+        self.users.advance(users, records.end[newest], self._epoch)
+        known = zip(records.users(newest), features.parts(PREFERENCE, newest), strict=True)
+        self._changed.update(zip(users.tolist(), known, strict=True))
+        real = found.kind[rows] == EVENT
+        rows, slots = rows[real], slots[real]
+        users, last = _last(slots)
+        newest = rows[last]
+        counts = np.bincount(np.searchsorted(users, slots), minlength=len(users))
+        self.users.count(users, counts, features.texts(ID, newest), found.t_ms[newest], found.ts_ms[newest])
 
     def changes(self) -> Iterator[tuple[int, bytes, UserRow | SeenChunk | None]]:
         """(partition, key, record) of user-state since this was last asked; deletions (None) come first."""
@@ -204,8 +218,8 @@ class BatchLearner:
         dropped, self._dropped = self._dropped, {}
         for key, partition in dropped.items():
             yield partition, key, None
-        for slot, row in zip(changed, self.users.rows(changed), strict=True):
-            user = self.users.table.name(slot)
+        rows = self.users.rows(list(changed), [preference for _, preference in changed.values()])
+        for (slot, (user, _)), row in zip(changed.items(), rows, strict=True):
             yield row["p"], user, row
             for chunk, hashes in self.users.table.seen_changes(slot):
                 yield row["p"], seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,12 +94,12 @@ class UserRows:
         for slot, event in zip(slots.tolist(), ids, strict=True):
             self._ids[slot] = event
 
-    def rows(self, preferences: Mapping[int, bytes]) -> Iterator[UserRow]:
-        """Rows as they travel, of users by slot, with the preferences that came with the newest event."""
-        slots = np.fromiter(preferences, np.int64, len(preferences))
-        seen = self.table.arrays.seen.length[slots].tolist()
-        for slot, meta, blocks, count in zip(
-            slots.tolist(), self._meta[slots].tolist(), self.table.dump(slots), seen, strict=True
+    def rows(self, slots: Sequence[int], preferences: Sequence[bytes]) -> Iterator[UserRow]:
+        """Rows of users as they travel, with the preferences that came with the newest event of each."""
+        at = np.array(slots, np.int64)
+        seen = self.table.arrays.seen.length[at].tolist()
+        for slot, preference, meta, blocks, count in zip(
+            slots, preferences, self._meta[at].tolist(), self.table.dump(at), seen, strict=True
         ):
             partition, next_offset, epoch, n, t, ts = meta
             yield {
@@ -112,7 +112,7 @@ class UserRows:
                 "t": t,
                 "ts": ts,
                 "b": blocks,
-                "pref": preferences[slot],
+                "pref": preference,
                 "seen": count,
             }
 
@@ -158,7 +158,7 @@ class UserRows:
         Preferences are left out: they come with a user's next event, and no row is written without one.
         """
         slots = self.of_partition(partition)
-        for slot, row in zip(slots, self.rows(dict.fromkeys(slots, b"")), strict=True):
+        for slot, row in zip(slots, self.rows(slots, [b""] * len(slots)), strict=True):
             user = self.table.name(slot)
             yield user, row
             for chunk, hashes in self.table.seen_chunks(slot):
