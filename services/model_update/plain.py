@@ -187,7 +187,7 @@ def _as_float(kind: int, number: Any) -> Any:
 
 
 @kernel
-def _read_one(buffer: U8, at: int, end: int, row: int, columns: Columns) -> int:
+def _read_one(buffer: U8, at: Any, end: int, row: int, columns: Columns) -> int:
     """Read a record into its row; returns its kind."""
     what, entries, at = _head(buffer, at, end)
     if what != _MAP:
@@ -198,7 +198,8 @@ def _read_one(buffer: U8, at: int, end: int, row: int, columns: Columns) -> int:
         if what != _STR:
             return UNREAD
         field = _find_word(buffer, at, size, _FIELD_WORDS)
-        at = _behind(buffer, end, what, size, at)
+        # The names of the fields are known to be text.
+        at = at + np.int64(size) if field >= 0 else _behind(buffer, end, what, size, at)
         if at < 0:
             return UNREAD
         what, number, at = _head(buffer, at, end)

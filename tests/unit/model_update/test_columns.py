@@ -199,11 +199,37 @@ def test_columns_are_what_the_decoder_gives(given_values: list[bytes | None]) ->
     assert_same(given_values)
 
 
-@given(st.binary(max_size=8), st.binary(max_size=4))
-def test_texts_are_utf_8(text: bytes, more: bytes) -> None:
-    """An id that Python cannot decode is refused, any other is taken."""
-    for user in (text, "aé用😀".encode() + text, more + "\U0010ffff".encode()):
-        assert_same([pack({"v": 1, "kind": "erase"})[:-1] + b"e" + b"\xa4user" + bytes([0xA0 | len(user)]) + user])
+def test_every_way_to_be_unusual() -> None:
+    """One after the other, all that can be wrong with a record and every edge of a field: as the decoder has it."""
+    event = {**event_record(Made(1, 2), 0, 3)}
+    edges = [sign * 2**bits + more for bits in (0, 5, 7, 8, 15, 16, 31, 32, 62) for sign in (1, -1) for more in (-1, 0)]
+    edges += [2**63 - 1, 2**63, 2**64 - 1, -(2**63)]
+    others = [None, True, 0.1, 1e300, -0.0, float("nan"), float("inf"), "", "event", "erase", b"", b"abc", b"abcd"]
+    fields = [{**event, name: value} for name in right for value in (*edges, *others, [], [1], {"a": 1}, [[1]])]
+    fields += [{key: event[key] for key in event if key != name} for name in event]
+    made = [pack(one) for one in fields]
+    whole = pack(event)
+    made += [whole[:end] for end in range(len(whole))] + [whole + b"\0"]
+    odd = [b"\xc1", b"\xd4\5\0", b"\xc7\1\5\0", b"\xd6\xff\0\0\0\1", b"\xa1\xff", b"\x81\1\1", b"\x91\x91\1"]
+    inside = [
+        wrap + one for one in (*odd, b"\1") for wrap in (b"", b"\x91", b"\x81\xa1k", b"\x81\xa1\xff", b"\x81\xc4\1k")
+    ]
+    extra = bytes([0xDE, 0, len(event) + 1]) + whole[3:]
+    made += [extra + pack("odd") + one for one in inside]
+    made += [extra + key + b"\1" for key in (b"\xa1\xff", b"\xc4\1k", b"\1", b"\xc0", b"\xa0", b"\xa1\0")]
+    for value in made:
+        assert_same([value])
+    assert_same(list(made))
+
+
+def test_texts_are_utf_8() -> None:
+    """An id that Python cannot decode is refused, any other is taken: two bytes and the edges of longer sequences."""
+    edges = [0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0]
+    texts = [bytes([first, second]) for first in range(256) for second in edges]
+    texts += [bytes([first, second, end]) for first in range(0xDF, 256) for second in edges for end in edges]
+    texts += [bytes([first, second, 0x80, end]) for first in range(0xEF, 0xF6) for second in edges for end in edges]
+    head = b"\x83\xa1v\1\xa4kind\xa5erase\xa4user"
+    assert_same([head + bytes([0xA0 | len(text)]) + text for text in texts])
 
 
 def test_what_extraction_writes_is_plain() -> None:
