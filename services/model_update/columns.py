@@ -107,7 +107,7 @@ def _plain(record: Any) -> bytes:
 def _scan(values: Sequence[bytes]) -> tuple[Columns, bytes]:
     columns, raw = empty_columns(len(values)), b"".join(values)
     ends = np.fromiter(accumulate(map(len, values)), np.int64, len(values))
-    read_plain(np.frombuffer(raw, np.uint8), ends, columns)
+    read_plain(np.frombuffer(raw, np.uint8), ends, features.VERSION, columns)
     return columns, raw
 
 

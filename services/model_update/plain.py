@@ -1,7 +1,7 @@
 """A kernel that reads features records where they lie, and takes the plain ones.
 
-A plain record is a msgpack map of this version with every field of its kind, in any order and each of its type. Other
-fields are skipped: values, and lists and maps of values. All else is for the decoder, which says what is wrong.
+A plain record is a msgpack map of the wanted version with every field of its kind, in any order and each of its type.
+Other fields are skipped: values, and lists and maps of values. All else is for the decoder, which says what is wrong.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from services.contracts.inner import features
 from services.model.arrays import F32, I64, U8, U64
 from services.model.jit import kernel
 
@@ -187,7 +186,7 @@ def _as_float(kind: int, number: Any) -> Any:
 
 
 @kernel
-def _read_one(buffer: U8, at: Any, end: int, row: int, columns: Columns) -> int:
+def _read_one(buffer: U8, at: Any, end: int, version: int, row: int, columns: Columns) -> int:
     """Read a record into its row; returns its kind."""
     what, entries, at = _head(buffer, at, end)
     if what != _MAP:
@@ -229,7 +228,7 @@ def _read_one(buffer: U8, at: Any, end: int, row: int, columns: Columns) -> int:
         elif what > _INT:
             return UNREAD
         elif field == _VERSION:
-            if number != np.uint64(features.VERSION):
+            if number != np.uint64(version):
                 return UNREAD
         elif field == _HASH:
             if what == _INT and np.int64(number) < 0:
@@ -244,9 +243,19 @@ def _read_one(buffer: U8, at: Any, end: int, row: int, columns: Columns) -> int:
 
 
 @kernel
-def read_plain(buffer: U8, ends: I64, columns: Columns) -> None:
-    """Read consecutive records: one row each."""
+def read_plain(buffer: U8, ends: I64, version: int, columns: Columns) -> None:
+    """Read consecutive records of a version, one row each.
+
+    The version is an argument because the compiled code, kept on disk, would not notice that a constant of another file
+    has changed.
+
+    Args:
+        buffer: uint8[size], the records end to end.
+        ends: int64[n] where each ends.
+        version: the one that plain records have.
+        columns: n rows, out.
+    """
     start = 0
     for row in range(len(ends)):
-        columns.kind[row] = _read_one(buffer, start, ends[row], row, columns)
+        columns.kind[row] = _read_one(buffer, start, ends[row], version, row, columns)
         start = ends[row]

@@ -211,9 +211,8 @@ def test_every_way_to_be_unusual() -> None:
     whole = pack(event)
     made += [whole[:end] for end in range(len(whole))] + [whole + b"\0"]
     odd = [b"\xc1", b"\xd4\5\0", b"\xc7\1\5\0", b"\xd6\xff\0\0\0\1", b"\xa1\xff", b"\x81\1\1", b"\x91\x91\1"]
-    inside = [
-        wrap + one for one in (*odd, b"\1") for wrap in (b"", b"\x91", b"\x81\xa1k", b"\x81\xa1\xff", b"\x81\xc4\1k")
-    ]
+    wraps = [b"", b"\x91", b"\x81\xa1k", b"\x81\xa1\xff", b"\x81\xc4\1k"]
+    inside = [wrap + one for one in (*odd, b"\1") for wrap in wraps]
     extra = bytes([0xDE, 0, len(event) + 1]) + whole[3:]
     made += [extra + pack("odd") + one for one in inside]
     made += [extra + key + b"\1" for key in (b"\xa1\xff", b"\xc4\1k", b"\1", b"\xc0", b"\xa0", b"\xa1\0")]
@@ -254,8 +253,8 @@ def test_what_extraction_writes_is_plain() -> None:
         features.encode({"v": 1, "kind": "erase", "src": [0, 1], "user": "ann"}),
         features.encode(seal),
     ]
-    out = plain.empty_columns(len(written))
-    plain.read_plain(np.frombuffer(b"".join(written), np.uint8), np.cumsum([len(one) for one in written]), out)
+    out, ends = plain.empty_columns(len(written)), np.cumsum([len(one) for one in written])
+    plain.read_plain(np.frombuffer(b"".join(written), np.uint8), ends, features.VERSION, out)
     assert out.kind.tolist() == [EVENT, EVENT, EVENT, ERASE, BATCH]
 
 
