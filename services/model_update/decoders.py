@@ -8,6 +8,13 @@ from services.contracts.inner import features, item_deltas, sweeps, user_state
 from services.runtime.processor import Headers
 
 _EVENT_FIELDS = frozenset(("user", "item", "ih", "id", "value", "t", "ts", "w", "ctx", "content", "pref"))
+FIELDS = {"event": _EVENT_FIELDS, "implied": _EVENT_FIELDS, "erase": frozenset(("user",)), "batch": frozenset[str]()}
+"""What learning reads of the features of each kind."""
+
+
+def raw(_key: bytes | None, value: bytes | None, _headers: Headers = ()) -> bytes | None:
+    """A record as it is: of topics that are decoded many records at a time (`columns.read`)."""
+    return value
 
 
 def feature(_key: bytes | None, value: bytes | None, _headers: Headers = ()) -> Any:
@@ -15,12 +22,12 @@ def feature(_key: bytes | None, value: bytes | None, _headers: Headers = ()) -> 
     if value is None:
         return None
     record = features.decode(value)
-    kind = record["kind"]
-    if kind in ("event", "implied"):
-        if not record.keys() >= _EVENT_FIELDS:
-            raise ValueError(f"feature without {', '.join(sorted(_EVENT_FIELDS - record.keys()))}")
-    elif kind not in ("erase", "batch"):
+    kind = record.get("kind")
+    if kind not in tuple(FIELDS):
         raise ValueError(f"unknown kind of feature {kind!r}")
+    missing = FIELDS[kind] - record.keys()
+    if missing:
+        raise ValueError(f"feature without {', '.join(sorted(missing))}")
     return record
 
 

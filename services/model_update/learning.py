@@ -7,19 +7,21 @@ item rows at the clock and the shard's pending deltas.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from services.contracts.inner import user_state
-from services.contracts.inner.features import EventFeature
 from services.contracts.inner.user_state import SeenChunk, UserRow, seen_key
-from services.model.arrays import F32, I64
+from services.model.arrays import F32, I32, I64
 from services.model.config import ModelConfig
 from services.model.learner import Learner
 from services.model.rows import DeltaSet
+from services.model_update import columns
+from services.model_update.columns import Features
 from services.model_update.events import event_batch, seeds_of
+from services.model_update.plain import ERASE, EVENT, ID, IMPLIED, PREFERENCE, USER
 from services.model_update.users import UserRows
 
 _LOOK_EVERY = 1 << 16
@@ -35,7 +37,7 @@ class Part:
     end: int
     offsets: Sequence[int] = ()
     values: Sequence[Any] = ()
-    """Decoded feature records; None for a null value."""
+    """Feature records as they are in Kafka, bytes; None for a null value."""
 
 
 @dataclass(slots=True)
@@ -50,16 +52,39 @@ class Learned:
     """Events and implied negatives in the ranges."""
     ranks: F32
     """float32[learned from] rank of each observed item before it was learned from; empty without `probe`."""
+    appended_ms: I64
+    """int64[n] append times of the interactions in the ranges."""
+    refused: list[tuple[int, int, ValueError]]
+    """(features partition, offset, why) of the records that are no features, in order."""
 
 
-@dataclass(slots=True)
-class _Chosen:
-    """The events of a batch that are learned from, in order."""
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """The n records of a learning batch in (partition, offset) order, a row each."""
 
-    records: list[EventFeature] = field(default_factory=list)
-    slots: list[Any] = field(default_factory=list)
-    seeds: list[Any] = field(default_factory=list)
-    ends: list[Any] = field(default_factory=list)
+    parts: Sequence[Part]
+    features: Features
+    partition: I64
+    """int64[n] features partition."""
+    offset: I64
+    """int64[n]"""
+    end: I64
+    """int64[n] end of the part."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> _Records:
+        """Read the records of some parts."""
+        parts = sorted(parts, key=lambda one: one.partition)
+        features = columns.read([value for part in parts for value in part.values])
+        offsets = np.array([offset for part in parts for offset in part.offsets], np.int64)
+        counts = np.array([len(part.offsets) for part in parts], np.int64)
+        bounds = np.array([(part.partition, part.end) for part in parts], np.int64).reshape(-1, 2)
+        partition, end = np.repeat(bounds, counts, axis=0).T
+        return cls(parts, features, partition, offsets, end)
+
+    def users(self, rows: I64) -> list[bytes]:
+        """Ids of the users of some rows."""
+        return self.features.parts(USER, rows)
 
 
 class BatchLearner:
@@ -75,8 +100,8 @@ class BatchLearner:
         self._epoch = epoch
         self._probe = probe
         self._idle_ms = int(config.user_idle_s * 1000)
-        self._changed: dict[int, bytes] = {}
-        """Preferences that came with the newest event, by slot of the changed user."""
+        self._changed: dict[int, tuple[bytes, bytes]] = {}
+        """(id, preferences that came with the newest event) of the changed users, by slot."""
         self._dropped: dict[bytes, int] = {}
         """Keys of user-state to delete and their partitions, in order."""
 
@@ -92,96 +117,100 @@ class BatchLearner:
             parts: at most one of each partition.
             batch: its number inside the epoch.
         """
-        events, chosen = 0, _Chosen()
-        for part in sorted(parts, key=lambda one: one.partition):
-            events += self._choose(part, chosen)
+        records = _Records.of(parts)
+        features, kind = records.features, records.features.columns.kind
+        rows = np.flatnonzero((kind == EVENT) | (kind == IMPLIED))
+        events = len(rows)
+        rows = self._without_erased(records, rows)
+        slots = self._slots(records, rows)
+        new = ~self.users.includes(slots, records.offset[rows])
+        rows, slots = rows[new], slots[new]
+        slots = self._without_idle(records, rows, slots)
         deltas: dict[int, DeltaSet] = {}
         ranks = np.zeros(0, np.float32)
-        if chosen.records:
-            slots = np.concatenate(chosen.slots)
-            arrays = event_batch(chosen.records, slots, np.concatenate(chosen.seeds), self.config.item_partitions)
+        if len(rows):
+            seeds = seeds_of(records.partition[rows], records.offset[rows])
+            arrays = event_batch(features, rows, slots, seeds, self.config.item_partitions)
             deltas = self.learner.learn(arrays, batch, probe=self._probe)
             ranks = self.learner.ranks.rank
-            self._note(chosen.records, slots, np.concatenate(chosen.ends))
+            self._note(records, rows, slots)
             for gone in self.learner.evicted_users():
                 self.users.forget(gone.slot)
                 self._changed.pop(gone.slot, None)
                 self._gone(gone.user, gone.partition, [seen_key(gone.user, chunk) for chunk in range(gone.chunks)])
-        ranges = {str(part.partition): [part.start, part.end] for part in parts if part.end > part.start}
-        return Learned(deltas, ranges, events, ranks)
+        return Learned(
+            deltas,
+            {str(part.partition): [part.start, part.end] for part in records.parts if part.end > part.start},
+            events,
+            ranks,
+            features.columns.ts_ms[kind == EVENT],
+            [(int(records.partition[row]), int(records.offset[row]), why) for row, why in features.refused],
+        )
 
-    def _choose(self, part: Part, chosen: _Chosen) -> int:
-        """Append the part's events that are to be learned; returns how many there are in all."""
-        places = [i for i, record in enumerate(part.values) if record is not None and record["kind"] != "batch"]
-        erased: dict[str, int] = {}
-        for i in places:
-            if part.values[i]["kind"] == "erase" and self._erase(part, i):
-                erased[part.values[i]["user"]] = i
-        places = [i for i in places if part.values[i]["kind"] != "erase"]
-        events = len(places)
-        if erased:
-            places = [i for i in places if i > erased.get(part.values[i]["user"], -1)]
-        if not places:
-            return events
-        records = [part.values[i] for i in places]
-        offsets = np.array([part.offsets[i] for i in places], np.int64)
-        slots = self.users.slots([record["user"] for record in records], part.partition)
-        old = self.users.includes(slots, offsets)
-        if old.any():
-            kept = np.flatnonzero(~old)
-            records = [records[i] for i in kept.tolist()]
-            offsets, slots = offsets[kept], slots[kept]
-        slots = self._without_idle(part, records, slots)
-        chosen.records += records
-        chosen.slots.append(slots)
-        chosen.seeds.append(seeds_of(part.partition, offsets))
-        chosen.ends.append(np.full(len(records), part.end, np.int64))
-        return events
+    def _slots(self, records: _Records, rows: I64) -> I32:
+        """int32[n] slots of the users of some rows, created where there are none."""
+        first, which = records.features.distinct(USER, rows)
+        return self.users.slots(records.users(first), records.partition[first])[which]
 
-    def _without_idle(self, part: Part, records: list[EventFeature], slots: Any) -> Any:
-        """Let users who were idle for too long begin anew; returns the slots of the records' users.
+    def _without_erased(self, records: _Records, rows: I64) -> I64:
+        """Forget the users who ask for it; returns the rows without theirs before that."""
+        erasures = np.flatnonzero(records.features.columns.kind == ERASE)
+        erased: dict[bytes, int] = {}
+        for row, user in zip(erasures.tolist(), records.users(erasures), strict=True):
+            # Otherwise it is a replay: the row was begun anew after this erasure.
+            if self.users.position(user) <= records.offset[row]:
+                self._drop(user, int(records.partition[row]))
+                erased[user] = row
+        if not erased:
+            return rows
+        since = [erased.get(user, -1) for user in records.users(rows)]
+        return rows[rows > np.array(since, np.int64)]
+
+    def _without_idle(self, records: _Records, rows: I64, slots: I32) -> I32:
+        """Let users who were idle for too long begin anew; returns the slots of the rows' users.
 
         Append time decides when a user returns. Once in a while, at fixed positions, the others who would begin anew
         are forgotten too. The log alone determines both.
         """
-        if not self._idle_ms or not records:
+        if not self._idle_ms:
             return slots
-        times = np.fromiter((record["ts"] for record in records), np.int64, len(records))
+        times, partition = records.features.columns.ts_ms, records.partition
         first = np.unique(slots, return_index=True)[1]
-        first = first[self.users.idle(slots[first], times[first], self._idle_ms)]
-        gone = [records[i]["user"].encode() for i in first.tolist()]
-        if part.start // _LOOK_EVERY != part.end // _LOOK_EVERY:
-            returning = {record["user"].encode() for record in records}
-            since = int(times[-1]) - self._idle_ms
-            gone += [user for user in self.users.idle_since(part.partition, since) if user not in returning]
-        for user in gone:
-            self._changed.pop(self.users.table.find(user), None)
-            self._gone(user, part.partition, self.users.drop(user))
-        return self.users.slots([record["user"] for record in records], part.partition) if len(first) else slots
+        idle = rows[first[self.users.idle(slots[first], times[rows[first]], self._idle_ms)]]
+        gone = list(zip(records.users(idle), partition[idle].tolist(), strict=True))
+        for part in records.parts:
+            if part.start // _LOOK_EVERY == part.end // _LOOK_EVERY:
+                continue
+            mine = rows[partition[rows] == part.partition]
+            if len(mine):
+                returning = set(records.users(mine))
+                asleep = self.users.idle_since(part.partition, int(times[mine[-1]]) - self._idle_ms)
+                gone += [(user, part.partition) for user in asleep if user not in returning]
+        for user, of in gone:
+            self._drop(user, of)
+        return self._slots(records, rows) if len(idle) else slots
 
-    def _erase(self, part: Part, at: int) -> bool:
-        user = part.values[at]["user"].encode()
-        if self.users.position(user) > part.offsets[at]:
-            # A replay: the row was begun anew after this erasure.
-            return False
+    def _drop(self, user: bytes, partition: int) -> None:
         self._changed.pop(self.users.table.find(user), None)
-        self._gone(user, part.partition, self.users.drop(user))
-        return True
+        self._gone(user, partition, self.users.drop(user))
 
     def _gone(self, user: bytes, partition: int, chunks: list[bytes]) -> None:
         self._dropped.update(dict.fromkeys((user, *chunks), partition))
 
-    def _note(self, records: list[EventFeature], slots: Any, ends: I64) -> None:
+    def _note(self, records: _Records, rows: I64, slots: I32) -> None:
         """Note what the changed users' rows have learned from."""
+        features, found = records.features, records.features.columns
         users, last = _last(slots)
-        self.users.advance(users, ends[last], self._epoch)
-        for slot, at in zip(users.tolist(), last.tolist(), strict=True):
-            self._changed[slot] = records[at]["pref"]
-        real = np.flatnonzero(np.fromiter((record["kind"] == "event" for record in records), bool, len(records)))
-        if len(real):
-            users, last = _last(slots[real])
-            counts = np.bincount(np.searchsorted(users, slots[real]), minlength=len(users))
-            self.users.count(users, counts, [records[at] for at in real[last].tolist()])
+        newest = rows[last]
+        self.users.advance(users, records.end[newest], self._epoch)
+        known = zip(records.users(newest), features.parts(PREFERENCE, newest), strict=True)
+        self._changed.update(zip(users.tolist(), known, strict=True))
+        real = found.kind[rows] == EVENT
+        rows, slots = rows[real], slots[real]
+        users, last = _last(slots)
+        newest = rows[last]
+        counts = np.bincount(np.searchsorted(users, slots), minlength=len(users))
+        self.users.count(users, counts, features.texts(ID, newest), found.t_ms[newest], found.ts_ms[newest])
 
     def changes(self) -> Iterator[tuple[int, bytes, UserRow | SeenChunk | None]]:
         """(partition, key, record) of user-state since this was last asked; deletions (None) come first."""
@@ -189,8 +218,8 @@ class BatchLearner:
         dropped, self._dropped = self._dropped, {}
         for key, partition in dropped.items():
             yield partition, key, None
-        for slot, row in zip(changed, self.users.rows(changed), strict=True):
-            user = self.users.table.name(slot)
+        rows = self.users.rows(list(changed), [preference for _, preference in changed.values()])
+        for (slot, (user, _)), row in zip(changed.items(), rows, strict=True):
             yield row["p"], user, row
             for chunk, hashes in self.users.table.seen_changes(slot):
                 yield row["p"], seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}

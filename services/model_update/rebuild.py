@@ -23,7 +23,7 @@ from services.model_update.users import UserRows
 from services.model_update.wire import delta_set, deltas_record
 
 Records = Iterable[tuple[int, Any]]
-"""(offset, decoded record) in log order."""
+"""(offset, record) in log order."""
 _OWNER_SETTINGS = ("item_expiry_s", "probation")
 """What the owners' rows depend on besides the layout."""
 
@@ -168,8 +168,8 @@ class Rebuild:
         """Make a rebuild.
 
         Args:
-            features: decoded records of every features partition (services.model_update.decoders.feature).
-            deltas: of every item-deltas partition.
+            features: records of every features partition, as they are in Kafka.
+            deltas: decoded records of every item-deltas partition (services.model_update.decoders.deltas).
             probe: rank every observed item at the clock of its batch (`ranks`).
         """
         self._probe = probe

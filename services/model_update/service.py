@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.model.warm import compile_kernels
+from services.model_update import columns
 from services.model_update.item_shard import ItemShard
 from services.model_update.settings import ModelUpdateSettings
 from services.model_update.user_shard import UserShard
@@ -28,6 +29,7 @@ def processors(settings: ModelUpdateSettings, shard: str) -> list[Processor]:
     except ValueError as error:
         raise SettingsError(str(error)) from None
     compile_kernels(config)
+    columns.compile_kernels()
     chosen: list[Processor] = []
     if settings.role in ("both", "user"):
         chosen.append(UserShard(config, shard, settings.learn_max_events))

@@ -51,7 +51,7 @@ class UserShard:
             max_events: records of the largest learning batch.
         """
         self.decoders: dict[str, Decoder] = {
-            FEATURES: decoders.feature,
+            FEATURES: decoders.raw,
             ITEM_ROWS: decoders.item_row,
             USER_ROWS: decoders.user_record,
         }
@@ -109,14 +109,15 @@ class UserShard:
             if slice_.end > slice_.start
         ]
         for learning_batch in split(parts, self._max_events):
-            self._send(self._learner.learn(learning_batch, self._batch), out)
+            learned = self._learner.learn(learning_batch, self._batch)
+            self._send(learned, out)
             self._batch += 1
+            for partition, offset, error in learned.refused:
+                out.refuse(FEATURES, partition, offset, str(error), type(error).__name__)
+            if len(learned.appended_ms):
+                out.observe("append_age_seconds", (batch.now_ms - learned.appended_ms) / 1000)
         for partition, key, record in self._learner.changes():
             out.send(USER_ROWS, key, None if record is None else user_state.encode(record), partition)
-        for slice_ in batch.slices:
-            ages = [(batch.now_ms - v["ts"]) / 1000 for v in slice_.values if v is not None and v["kind"] == "event"]
-            if ages:
-                out.observe("append_age_seconds", ages)
 
     def _send(self, learned: Learned, out: Outputs) -> None:
         total = 0

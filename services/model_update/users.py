@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from services.contracts.inner import user_state
-from services.contracts.inner.features import EventFeature
 from services.contracts.inner.user_state import SeenChunk, UserRow, seen_key, split_key
-from services.model.arrays import I32
+from services.model.arrays import I32, I64
 from services.model.config import ModelConfig
 from services.model.users import SEEN_CHUNK, UserTable
 
@@ -62,18 +61,16 @@ class UserRows:
         for slot, row in zip(slots.tolist(), rows.values(), strict=True):
             self._ids[slot] = row["id"]
 
-    def slots(self, users: list[str], partition: int) -> I32:
-        """int32[n] slots of users of one partition, created where there are none."""
-        distinct = list(dict.fromkeys(users))
-        slots = self.table.slots([user.encode() for user in distinct])
+    def slots(self, users: Sequence[bytes], partitions: I64) -> I32:
+        """int32[n] slots of n different users of these features partitions, created where there are none."""
+        slots = self.table.slots(users).astype(np.int32)
         self._reserve(int(slots.max(initial=0)))
         # Slots that other users have left, or new ones.
-        new = slots[self._meta["partition"][slots] != partition]
-        self._meta[new] = (partition, 0, 0, 0, 0, 0)
-        for slot in new.tolist():
+        new = np.flatnonzero(self._meta["partition"][slots] != partitions)
+        for slot, partition in zip(slots[new].tolist(), partitions[new].tolist(), strict=True):
+            self._meta[slot] = (partition, 0, 0, 0, 0, 0)
             self._ids[slot] = ""
-        known = dict(zip(distinct, slots.tolist(), strict=True))
-        return np.fromiter(map(known.__getitem__, users), np.int32, len(users))
+        return slots
 
     def includes(self, slots: I32, offsets: Any) -> Any:
         """bool[n]: whether the users' rows include the events at these offsets already."""
@@ -89,20 +86,20 @@ class UserRows:
         self._meta["next"][slots] = positions
         self._meta["epoch"][slots] = epoch
 
-    def count(self, slots: Any, counts: Any, newest: Sequence[EventFeature]) -> None:
-        """Note new events: how many (int64[n]), and each user's newest."""
+    def count(self, slots: Any, counts: Any, ids: Sequence[str], t_ms: I64, ts_ms: I64) -> None:
+        """Note new events of n users: how many (int64[n]); id, event time and append time of each user's newest."""
         self._meta["n"][slots] += counts
-        self._meta["t"][slots] = [record["t"] for record in newest]
-        self._meta["ts"][slots] = [record["ts"] for record in newest]
-        for slot, record in zip(slots.tolist(), newest, strict=True):
-            self._ids[slot] = record["id"]
+        self._meta["t"][slots] = t_ms
+        self._meta["ts"][slots] = ts_ms
+        for slot, event in zip(slots.tolist(), ids, strict=True):
+            self._ids[slot] = event
 
-    def rows(self, preferences: Mapping[int, bytes]) -> Iterator[UserRow]:
-        """Rows as they travel, of users by slot, with the preferences that came with the newest event."""
-        slots = np.fromiter(preferences, np.int64, len(preferences))
-        seen = self.table.arrays.seen.length[slots].tolist()
-        for slot, meta, blocks, count in zip(
-            slots.tolist(), self._meta[slots].tolist(), self.table.dump(slots), seen, strict=True
+    def rows(self, slots: Sequence[int], preferences: Sequence[bytes]) -> Iterator[UserRow]:
+        """Rows of users as they travel, with the preferences that came with the newest event of each."""
+        at = np.array(slots, np.int64)
+        seen = self.table.arrays.seen.length[at].tolist()
+        for slot, preference, meta, blocks, count in zip(
+            slots, preferences, self._meta[at].tolist(), self.table.dump(at), seen, strict=True
         ):
             partition, next_offset, epoch, n, t, ts = meta
             yield {
@@ -115,7 +112,7 @@ class UserRows:
                 "t": t,
                 "ts": ts,
                 "b": blocks,
-                "pref": preferences[slot],
+                "pref": preference,
                 "seen": count,
             }
 
@@ -161,7 +158,7 @@ class UserRows:
         Preferences are left out: they come with a user's next event, and no row is written without one.
         """
         slots = self.of_partition(partition)
-        for slot, row in zip(slots, self.rows(dict.fromkeys(slots, b"")), strict=True):
+        for slot, row in zip(slots, self.rows(slots, [b""] * len(slots)), strict=True):
             user = self.table.name(slot)
             yield user, row
             for chunk, hashes in self.table.seen_chunks(slot):

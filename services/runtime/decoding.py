@@ -9,7 +9,8 @@ from confluent_kafka import Message
 
 from services.runtime.processor import Decoder, Slice
 
-_MESSAGE_LIMIT = 500
+MESSAGE_LIMIT = 500
+"""Characters of a reason that a dead letter carries."""
 
 
 class Bad(NamedTuple):
@@ -53,7 +54,7 @@ def decode(
         except ValueError as error:
             at = len(values)
             bad.append(
-                Bad(topic, partition, offsets[at], type(error).__name__, str(error)[:_MESSAGE_LIMIT], messages[at])
+                Bad(topic, partition, offsets[at], type(error).__name__, str(error)[:MESSAGE_LIMIT], messages[at])
             )
             values.append(None)
             at += 1

@@ -79,8 +79,8 @@ class Outputs:
     """
 
     records: list[Output] = field(default_factory=list)
-    dead: list[tuple[str, int, int, str]] = field(default_factory=list)
-    """Records that decoded but were refused by the processor: (topic, partition, offset, why)."""
+    dead: list[tuple[str, int, int, str, str]] = field(default_factory=list)
+    """Records that decoded but were refused by the processor: (topic, partition, offset, why, exception)."""
     positions: dict[tuple[str, int], int | None] = field(default_factory=dict)
     observations: list[tuple[ObservationName, Values]] = field(default_factory=list)
     gauges: list[tuple[GaugeName, float, Labels]] = field(default_factory=list)
@@ -97,9 +97,12 @@ class Outputs:
         """Append one record."""
         self.records.append(Output(topic, key, value, partition, headers))
 
-    def refuse(self, topic: str, partition: int, offset: int, why: str) -> None:
-        """Send an input record of this batch to dead-letters, with its original bytes."""
-        self.dead.append((topic, partition, offset, why))
+    def refuse(self, topic: str, partition: int, offset: int, why: str, exception: str = "Refused") -> None:
+        """Send an input record of this batch to dead-letters, with its original bytes.
+
+        `exception`: class of what was raised, where the processor itself decodes.
+        """
+        self.dead.append((topic, partition, offset, why, exception))
 
     def observe(self, name: ObservationName, value: Values) -> None:
         """Feed a histogram of the runtime's registry (freshness in seconds, sizes, ...) with one value or many.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message
 
-from services.runtime.decoding import Bad, decode
+from services.runtime.decoding import MESSAGE_LIMIT, Bad, decode
 from services.runtime.processor import Batch, Decoder, Outputs
 from services.runtime.tasks import Position
 
@@ -40,10 +40,9 @@ class Turn:
         Raises:
             LookupError: the processor refused a record that is not in its batch.
         """
-        for topic, partition, offset, why in out.dead:
-            self.bad.append(
-                Bad(topic, partition, offset, "Refused", why, _find(self.raw.get((topic, partition), ()), offset))
-            )
+        for topic, partition, offset, why, exception in out.dead:
+            message = _find(self.raw.get((topic, partition), ()), offset)
+            self.bad.append(Bad(topic, partition, offset, exception, why[:MESSAGE_LIMIT], message))
 
     def positions(self, out: Outputs) -> dict[Position, int]:
         """Positions to commit: the ends of the slices, except where the processor holds or covers."""

@@ -157,7 +157,7 @@ def _rank(settings: KafkaSettings, events: int) -> Live:
         "features": {each: [] for each in range(settings.user_partitions)},
         "item-deltas": {each: [] for each in range(settings.item_partitions)},
     }
-    decode = {"features": decoders.feature, "item-deltas": decoders.deltas}
+    decode = {"features": decoders.raw, "item-deltas": decoders.deltas}
     size, client = 0, reader(settings)
     try:
         reading = take_ends(client, list(logs), settings.topic_prefix, {}, 0.0)

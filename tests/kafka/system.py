@@ -206,7 +206,7 @@ class System:
         """A rebuild from features and item-deltas."""
         logs: dict[str, dict[int, list[tuple[int, Any]]]] = {}
         for topic, decode, count in (
-            ("features", decoders.feature, self.user_partitions),
+            ("features", decoders.raw, self.user_partitions),
             ("item-deltas", decoders.deltas, self.item_partitions),
         ):
             logs[topic] = {partition: [] for partition in range(count)}

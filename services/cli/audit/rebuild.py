@@ -78,7 +78,7 @@ class RebuildCheck:
                 )
             ]  # fmt: skip
         rebuild = Rebuild(
-            {each: _decoded(raw, decoders.feature) for each, raw in self._logs["features"].items()},
+            {each: _decoded(raw, decoders.raw) for each, raw in self._logs["features"].items()},
             {each: _decoded(raw, decoders.deltas) for each, raw in self._logs["item-deltas"].items()},
         )
         try:

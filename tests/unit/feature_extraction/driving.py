@@ -112,7 +112,7 @@ class Driver:
     state: dict[int, dict[bytes, bytes]] = field(default_factory=lambda: {p: {} for p in range(PARTITIONS)})
     """The compacted extraction-state topic: keys in the order of their last write."""
     moved: list[tuple[str, int | None, bytes | None, bytes | None]] = field(default_factory=list)
-    dead: list[tuple[str, int, int, str]] = field(default_factory=list)
+    dead: list[tuple[str, int, int, str, str]] = field(default_factory=list)
     positions: dict[tuple[str, int], int] = field(default_factory=dict)
     fates: Counter[str] = field(default_factory=Counter)
     """The counter `interactions_total` by its label."""

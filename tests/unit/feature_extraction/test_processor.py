@@ -236,7 +236,7 @@ def test_nonsense_is_refused_and_accounted_for() -> None:
     slice_ = slice_of("interactions", home("ann"), 0, [(NOW, b"ann", (event(event_time=-5), b"")), (NOW, b"ann", None)])
     slice_.end, slice_.dead = 3, [2]
     driver.step(slice_)
-    assert [(topic, offset) for topic, _, offset, _ in driver.dead] == [("interactions", 0), ("interactions", 1)]
+    assert [(topic, offset) for topic, _, offset, *_ in driver.dead] == [("interactions", 0), ("interactions", 1)]
     assert driver.seals[0]["dead"] == [0, 1, 2]
     assert not any(driver.state.values())
 

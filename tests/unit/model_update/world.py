@@ -136,7 +136,7 @@ class World:
     def rebuild(self, *, probe: bool = False) -> Rebuild:
         """A rebuild of what the logs hold."""
         return Rebuild(
-            {p: self.decoded("features", p, decoders.feature) for p in range(USER_PARTITIONS)},
+            {p: self.decoded("features", p, decoders.raw) for p in range(USER_PARTITIONS)},
             {p: self.decoded("item-deltas", p, decoders.deltas) for p in range(ITEM_PARTITIONS)},
             probe=probe,
         )
