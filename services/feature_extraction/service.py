@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.contracts.edge import EdgeCodec, codec_for
+from services.contracts.edge import EdgeCodec, codec_for, decode_item
 from services.contracts.inner import weights
 from services.feature_extraction.attribution import ATTRIBUTED_FIELDS
 from services.feature_extraction.processor import (
@@ -49,7 +49,7 @@ def decoders(settings: ExtractionSettings) -> dict[str, Decoder]:
             return weights.decode(value)
         if name.startswith("\x00"):
             raise DecodeError(f"unknown reserved key {name!r}")
-        return items.decode(value)
+        return decode_item(items, name.encode(), value)
 
     def served(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
         _text(key)

@@ -5,6 +5,9 @@ from __future__ import annotations
 _YEAR_10000_MS = 253_402_300_800_000
 
 DAY_MS = 86_400_000
+_LIKE_SECONDS_MS = 366 * DAY_MS
+"""A number that is a time of the last year, taken as seconds, is taken for one. As milliseconds it is a few
+hours of January 1970."""
 
 
 class Timing:
@@ -23,10 +26,13 @@ class Timing:
         count of theirs many times over.
 
         Raises:
-            ValueError: before 1970 or after the year 9999. That is no clock's error but another unit.
+            ValueError: before 1970, after the year 9999, or the seconds of now. That is no clock's error but another
+                unit.
         """
         if stated_ms is None:
             return appended_ms
+        if -self._max_future_ms <= appended_ms - stated_ms * 1000 <= _LIKE_SECONDS_MS:
+            raise ValueError(f"event_time {stated_ms} looks like seconds; it must be in milliseconds since 1970")
         if 0 <= stated_ms <= appended_ms + self._max_future_ms:
             return stated_ms
         if not 0 <= stated_ms < _YEAR_10000_MS:

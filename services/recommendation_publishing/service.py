@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.contracts.edge import codec_for
+from services.contracts.edge import codec_for, decode_item
 from services.contracts.inner import sweeps, user_state
 from services.contracts.inner.weights import RESERVED
 from services.model.config import ModelConfig
@@ -43,7 +43,9 @@ def processors(settings: PublishingSettings, shard: str) -> list[Processor]:
         ITEM_ROWS: _keyed(sweeps.decode),
         # Reserved keys are control records of feature extraction; as a deletion of no item they do nothing here.
         ITEMS: _keyed(
-            lambda key, value: None if value is None or key.startswith(RESERVED) else codecs[ITEMS].decode(value)
+            lambda key, value: (
+                None if value is None or key.startswith(RESERVED) else decode_item(codecs[ITEMS], key, value)
+            )
         ),
         REQUESTS: _edge(codecs[REQUESTS].decode),
         ERASURES: _edge(codecs[ERASURES].decode),

@@ -13,7 +13,7 @@ from services.contracts.edge.records import (
     RecommendedItem,
 )
 from services.contracts.edge.registry import Registry, RegistryError
-from services.contracts.edge.topics import codec_for
+from services.contracts.edge.topics import codec_for, decode_item
 
 __all__ = [
     "EdgeCodec",
@@ -29,4 +29,5 @@ __all__ = [
     "Registry",
     "RegistryError",
     "codec_for",
+    "decode_item",
 ]

@@ -8,6 +8,8 @@ from services.contracts.edge import codec_for
 from services.contracts.inner.weights import WEIGHTS_KEY
 from services.feature_extraction.service import decoders, processors
 from services.feature_extraction.settings import ExtractionSettings
+from services.recommendation_publishing.service import processors as publishing
+from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.processor import Decoder
 from services.runtime.testing import Driver, Logs
 
@@ -34,6 +36,14 @@ def test_items_and_control_records_are_told_apart(reads: dict[str, Decoder]) -> 
     for key in (b"\x00other", b"", None, b"\xff"):
         with pytest.raises(ValueError, match=r"reserved|no key|decode"):
             reads["items"](key, b'{"item_id": "a"}', ())
+
+
+def test_an_item_under_a_foreign_key_is_refused(reads: dict[str, Decoder]) -> None:
+    """An item that would replace another one in the compacted topic is a dead letter, here and in publishing."""
+    published = publishing(PublishingSettings(), "x")[0].decoders["items"]
+    for decode in (reads["items"], published):
+        with pytest.raises(ValueError, match="'b' stands under the key b'a'"):
+            decode(b"a", b'{"item_id": "b"}', ())
 
 
 def test_lists_are_not_read_in_vain() -> None:
