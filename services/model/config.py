@@ -115,6 +115,9 @@ class ModelConfig:
         if not 1 <= len(self.halflives_s) <= 5 or min(self.halflives_s) < 0:
             # The mixture and the score have five columns for them (experts/__init__.py).
             raise ValueError("halflives_s must name one to five half-lives, each >= 0")
+        if self.halflives_s[-1]:
+            # The longest view of an item, which smooths the others, is its count of all time.
+            raise ValueError("halflives_s must end with 0, which never decays")
         if not 0 <= self.pairs_written <= 32:
             # fold.PLACES
             raise ValueError(f"pairs_written must be in [0, 32], not {self.pairs_written}")

@@ -26,6 +26,7 @@ def test_configuration_round_trip() -> None:
         ({"history": 50, "history_kept": 20}, "history_kept"),
         ({"halflives_s": []}, "halflives_s"),
         ({"halflives_s": [60.0] * 6}, "one to five"),
+        ({"halflives_s": [0.0, 60.0]}, "end with 0"),
         ({"pairs_written": 33}, "pairs_written"),
         ({"probation": 2.0}, "probation"),
         ({"colour": 1}, "unknown model settings: colour"),
