@@ -79,6 +79,14 @@ def test_topics_are_created_checked_and_listed(run: Run) -> None:
     assert "interactions" in run("topics", "list").output
 
 
+def test_json_is_unharmed_by_a_warning(run: Run, topics: None, environment: dict[str, str]) -> None:
+    """A misspelled variable is named on stderr: what a program reads from stdout stays JSON."""
+    environment["STREAMREC_TOPIC_PREFIXX"] = "a."
+    result = run("topics", "list", "--json")
+    assert len(json.loads(result.stdout)) == len(TOPICS)
+    assert "did you mean STREAMREC_TOPIC_PREFIX?" in result.stderr
+
+
 def test_mismatch_is_named_with_its_remedy(run: Run, topics: None) -> None:
     """Other partition counts than those on the cluster are a clear error."""
     result = run("topics", "check", "--user-partitions", "3", code=1)
