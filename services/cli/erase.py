@@ -36,7 +36,7 @@ def erase(
     the disks when Kafka compacts the topics: within a day, and with their topics' retention where they
     are logs (interactions, features). What the item rows learned from the user stays.
     """
-    connect(settings)
+    connect(settings, "erasure-requests")
     if not yes and not typer.confirm(f"Forget user {user}? This cannot be undone.", err=True):
         raise CliError("nothing was done")
     request: ErasureRequest = {

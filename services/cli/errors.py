@@ -51,7 +51,8 @@ def explain(error: KafkaException) -> str:
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a command so that usual mistakes end in one message.
 
-    A variable of the environment that is no setting is named before the command begins. The exit code is 2 for a wrong setting or argument, 1 for what the outside world refuses, 130 for Ctrl-C.
+    A variable of the environment that is no setting is named before the command begins.
+    The exit code is 2 for a wrong setting or argument, 1 for what the outside world refuses, 130 for Ctrl-C.
     """
 
     @functools.wraps(function)

@@ -64,7 +64,7 @@ def lag(
     Gives committed position, end and lag per group and partition. Lag counts offsets, transaction marks
     included: the position of a service that has read everything can be a few offsets short of the end.
     """
-    connect(settings)
+    connect(settings, *dict.fromkeys(topic for topics in GROUPS.values() for topic in topics))
     admin = make_admin(settings)
     if as_json:
         for lines in _readings(admin, settings, live):

@@ -149,6 +149,28 @@ def test_killed_produce_resumes(run: Run, topics: None, environment: dict[str, s
     assert nothing["sent"] == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "topic"),
+    [
+        (["lag"], "interactions"),
+        (["lag", "--json"], "interactions"),
+        (["weights", "view=1"], "items"),
+        (["weights", "--reset"], "items"),
+        (["erase", "a", "--yes"], "erasure-requests"),
+        (["erase", "a"], "erasure-requests"),
+        (["recommend", "a", "--request"], "recommendations"),
+        (["tail", "items"], "items"),
+        (["audit"], "user-state"),
+    ],
+    ids=" ".join,
+)
+def test_missing_topics_are_named_at_once(run: Run, prefix: str, arguments: list[str], topic: str) -> None:
+    """A command that needs topics says which one is missing and how to make it, instead of nothing or a time-out."""
+    result = run(*arguments, code=1)
+    assert f"topic {prefix}{topic} does not exist; run `streamrec topics create`" in result.stderr
+    assert result.stdout == ""
+
+
 def test_produce_needs_its_topics(run: Run, tmp_path: Path) -> None:
     """Without topics nothing is created by accident: the error says how to create them."""
     path = tmp_path / "events.csv"
