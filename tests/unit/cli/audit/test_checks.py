@@ -167,7 +167,7 @@ def test_a_live_audit_judges_every_row_when_nothing_is_in_flight(records: Record
 
 
 def test_a_live_audit_reads_whole_transactions(records: Records) -> None:
-    """Where user-state ends between two transactions, the rows before that are judged and later batches are no error."""
+    """Where user-state ends between two transactions, all rows are judged and later batches are no error."""
     for share in (0.4, 0.7, 0.9):
         early = Records({topic: dict(logs) for topic, logs in records.logs.items()})
         for partition, log in early.logs["user-state"].items():
