@@ -16,7 +16,7 @@ from rich.table import Table
 
 from services.cli.kafka import ANSWER_S, connect, log_offsets
 from services.cli.options import command
-from services.cli.show import JsonOption, count, out, print_json, table
+from services.cli.show import JsonOption, count, out, print_json, several, table
 from services.runtime.client import make_admin
 from services.runtime.settings import KafkaSettings
 
@@ -173,6 +173,6 @@ def _tables(lines: list[Line], before: dict[tuple[str, str, int], int], seconds:
                 row.append(count(moved / max(seconds, 1e-3)))
             rows.append(row)
         state = _STATES.get(own[0].state, own[0].state)
-        head = f"{group}: {state}, {own[0].members} members, lag {count(sum(line.lag for line in own))}"
+        head = f"{group}: {state}, {several(own[0].members, 'member')}, lag {count(sum(line.lag for line in own))}"
         made.append(table(columns, rows, head, right="partition,committed,end,lag,per s"))
     return Group(*made)

@@ -64,6 +64,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def several(number: int, thing: str) -> str:
+    """1, "record" -> 1 record; 1234, "record" -> 1,234 records."""
+    return f"{count(number)} {thing}{'' if number == 1 else 's'}"
+
+
 def duration_ms(ms: float | None) -> str:
     """A duration as people say it."""
     if ms is None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,11 +120,33 @@ def test_bad_line_stops_with_its_number(run: Run, topics: None, tmp_path: Path) 
     result = run("produce", "--events", str(path), code=1)
     assert "line 3" in result.output
     assert "column value" in result.output
+    assert "1 record before it had been sent: --skip-bad --resume goes on without such lines" in result.output
     assert len(_lines(run("tail", "interactions", "--from-beginning"))) == 1
     result = run("produce", "--events", str(path), "--resume", "--skip-bad", "--json")
     assert json.loads(result.stdout.splitlines()[-1])["interactions"] | {"seconds": 0} == {
         "sent": 1, "skipped_bad": 1, "resumed_at_row": 1, "seconds": 0,
     }  # fmt: skip
+
+
+def test_interrupted_produce_says_how_to_go_on(
+    run: Run, topics: None, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """After Ctrl-C the command says how many records Kafka has, and --resume sends exactly the others."""
+    path = tmp_path / "events.csv"
+    path.write_text(COLUMNS + "".join(f"u{number},i{number},view,,{number + 10**12}\n" for number in range(300)))
+    command = [sys.executable, "-m", "services.cli", "produce", "--events", str(path), "--rate", "50"]
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not _lines(run("tail", "interactions", "-n", "1")):
+        assert time.monotonic() < end, "nothing was sent"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    found = re.search(r"interrupted: (\d+) records? sent; --resume goes on from there", said)
+    assert found, said
+    rest = json.loads(run("produce", "--events", str(path), "--resume", "--json").stdout)["interactions"]
+    assert (rest["resumed_at_row"], rest["sent"]) == (int(found[1]), 300 - int(found[1]))
+    assert len(_lines(run("tail", "interactions", "--from-beginning"))) == 300
 
 
 def test_killed_produce_resumes(run: Run, topics: None, environment: dict[str, str], tmp_path: Path) -> None:

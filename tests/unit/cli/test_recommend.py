@@ -26,9 +26,8 @@ def shown(capsys: pytest.CaptureFixture[str], why: str) -> str:
 
 def test_a_list_on_an_event_says_how_fast_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     """The time from the event's append to the list is a latency where the event made the list."""
-    assert shown(capsys, "event").endswith(
-        "learned from event e7 of 2023-11-14 22:13:20 UTC, 400.0 s after Kafka had it"
-    )
+    line = shown(capsys, "event")
+    assert line.endswith("learned from event e7 of 2023-11-14 22:13:20 UTC, 400.0 s after Kafka had it")
 
 
 @pytest.mark.parametrize("why", ["request", "refresh"])
