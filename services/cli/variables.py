@@ -20,9 +20,9 @@ def unknown_variables(names: Iterable[str]) -> Iterator[str]:
     from services.broker.settings import BrokerSettings
     from services.cli.run import SERVICES, settings_of
     from services.runtime.client import PASSTHROUGH
-    from services.runtime.settings import rows
+    from services.runtime.settings import Settings, rows
 
-    tables = [BrokerSettings, *(settings_of(service) for service in SERVICES)]
+    tables: list[type[Settings]] = [BrokerSettings, *(settings_of(service) for service in SERVICES)]
     known = {row.env for table in tables for row in rows(table)}
     for name in ours:
         if name not in known | _ELSEWHERE and not name.startswith(PASSTHROUGH):
