@@ -22,7 +22,7 @@ _POLL_S = 0.2
 _PAUSE_S = 0.1
 _LEADERLESS = (
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH,
 )  # fmt: skip
 READER_GROUP = "streamrec-cli"
 """librdkafka wants a group even where nothing is committed and no group is joined."""

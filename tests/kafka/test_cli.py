@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from services.broker.broker import LocalBroker
 from services.cli.app import app
 from services.cli.kafka import poll_batch, reader, watermarks
+from services.cli.show import out
 from services.contracts.edge import codec_for
 from services.contracts.inner import user_state
 from services.contracts.keys import partition_of
@@ -78,6 +79,14 @@ def test_topics_are_created_checked_and_listed(run: Run) -> None:
     listed = {line["topic"]: line for line in json.loads(run("topics", "list", "--json").stdout)}
     assert listed["interactions"]["partitions"] == 4
     assert "interactions" in run("topics", "list").output
+
+
+def test_list_of_topics_is_whole_on_a_narrow_terminal(run: Run, topics: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In eighty columns, even with long names, nothing is cut off."""
+    monkeypatch.setattr(out, "_width", 80)
+    text = run("topics", "list").stdout
+    assert "recommendation-requests" in text
+    assert "…" not in text
 
 
 def test_json_is_unharmed_by_a_warning(run: Run, topics: None, environment: dict[str, str]) -> None:
@@ -213,7 +222,8 @@ def test_tail_shows_inner_and_bad_records(run: Run, topics: None, kafka: dict[st
     assert row["value"]["s"] == [5]
     (bad,) = _lines(run("tail", "interactions"))
     assert "unknown encoding" in bad["error"]
-    (dead,) = _lines(run("tail", "dead-letters"))
+    (dead,) = _lines(run("tail", "dead-letters", "--user", "u"))
+    assert _lines(run("tail", "dead-letters", "--item", "v")) == []
     assert (dead["headers"], dead["value"]) == ({"service": "x"}, {"base64": "/w=="})
 
 
