@@ -16,8 +16,8 @@ from services.broker.errors import BrokerError
 from services.broker.settings import BrokerSettings
 from services.broker.tools import TOOLS, exec_tool
 from services.broker.version import KAFKA_VERSION
-from services.cli.errors import CliError, err, fail, guarded
-from services.runtime.settings import KafkaSettings, SettingsError
+from services.cli.errors import CliError, err, guarded
+from services.runtime.settings import KafkaSettings
 
 app = typer.Typer(
     help=f"Run Apache Kafka {KAFKA_VERSION} on this machine, with nothing installed but Python.",
@@ -121,11 +121,14 @@ def tool(
         sys.stdout.write("usage: streamrec broker tool NAME [ARGUMENTS of the tool]\n\n")
         sys.stdout.write("".join(f"  {each}\n" for each in sorted(TOOLS)))
         return
+    guarded(_run_tool)(name, context.args)
+
+
+def _run_tool(name: str, arguments: list[str]) -> None:
     try:
-        servers = KafkaSettings.load().bootstrap_servers
-        exec_tool(name, context.args, servers, progress=_note)
-    except (BrokerError, SettingsError) as error:
-        fail(error, code=2)
+        exec_tool(name, arguments, KafkaSettings.load().bootstrap_servers, progress=_note)
+    except BrokerError as error:
+        raise CliError(str(error), code=2) from None
 
 
 def _note(text: str) -> None:

@@ -34,9 +34,10 @@ def erase(
 
     Every service deletes what it holds of the user, and the current list is withdrawn. The records leave
     the disks when Kafka compacts the topics: within a day, and with their topics' retention where they
-    are logs (interactions, features). What the item rows learned from the user stays.
+    are logs (interactions, features). Dead letters keep the bytes of a user's unreadable records for their
+    retention, 30 days. What the item rows learned from the user stays. Asks first: without a terminal give --yes.
     """
-    connect(settings)
+    connect(settings, "erasure-requests")
     if not yes and not typer.confirm(f"Forget user {user}? This cannot be undone.", err=True):
         raise CliError("nothing was done")
     request: ErasureRequest = {

@@ -12,6 +12,7 @@ import typer
 from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
+from services.cli.variables import unknown_variables
 from services.contracts.edge import RegistryError
 from services.runtime.admin import BrokerUnavailableError, TopicsError
 from services.runtime.settings import SettingsError
@@ -50,12 +51,15 @@ def explain(error: KafkaException) -> str:
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a command so that usual mistakes end in one message.
 
+    A variable of the environment that is no setting is named before the command begins.
     The exit code is 2 for a wrong setting or argument, 1 for what the outside world refuses, 130 for Ctrl-C.
     """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
+            for line in unknown_variables(os.environ):
+                err.print(f"warning: {line}", style="yellow", markup=False)
             return function(*args, **kwargs)
         except SettingsError as error:
             fail(error, code=2)

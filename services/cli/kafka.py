@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from services.cli.errors import CliError
 from services.contracts import topics
 from services.runtime.admin import wait_for_broker
-from services.runtime.client import make_consumer
+from services.runtime.client import make_admin, make_consumer
 from services.runtime.settings import KafkaSettings
 
 ANSWER_S = 10.0
@@ -22,19 +22,30 @@ _POLL_S = 0.2
 _PAUSE_S = 0.1
 _LEADERLESS = (
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH,
 )  # fmt: skip
 READER_GROUP = "streamrec-cli"
 """librdkafka wants a group even where nothing is committed and no group is joined."""
 
 
-def connect(settings: KafkaSettings) -> None:
-    """Check that a broker answers.
+def connect(settings: KafkaSettings, *needed: str) -> None:
+    """Check that a broker answers, and that it has the topics of these logical names.
 
     Raises:
         BrokerUnavailableError: none does within a few seconds.
+        CliError: a topic does not exist.
     """
     wait_for_broker(settings, timeout_s=_PROBE_S)
+    if needed:
+        # Asking for all names cannot create a topic by accident, as asking for one may.
+        known = make_admin(settings).list_topics(timeout=ANSWER_S).topics
+        for topic in needed:
+            if topics.physical(topic, settings.topic_prefix) not in known:
+                raise _absent(topics.physical(topic, settings.topic_prefix))
+
+
+def _absent(name: str) -> CliError:
+    return CliError(f"topic {name} does not exist; run `streamrec topics create`")
 
 
 def logical(name: str, settings: KafkaSettings) -> str:
@@ -66,7 +77,7 @@ def partition_count(client: Consumer, name: str) -> int:
     metadata = client.list_topics(name, timeout=ANSWER_S)
     found = metadata.topics.get(name)
     if found is None or found.error is not None or not found.partitions:
-        raise CliError(f"topic {name} does not exist; run `streamrec topics create`")
+        raise _absent(name)
     return len(found.partitions)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from services.cli.kafka import ANSWER_S, connect, log_offsets
 from services.cli.options import command
-from services.cli.show import JsonOption, count, out, print_json, table
+from services.cli.show import JsonOption, count, out, print_json, several, table
 from services.runtime.client import make_admin
 from services.runtime.settings import KafkaSettings
 
@@ -64,7 +64,7 @@ def lag(
     Gives committed position, end and lag per group and partition. Lag counts offsets, transaction marks
     included: the position of a service that has read everything can be a few offsets short of the end.
     """
-    connect(settings)
+    connect(settings, *dict.fromkeys(topic for topics in GROUPS.values() for topic in topics))
     admin = make_admin(settings)
     if as_json:
         for lines in _readings(admin, settings, live):
@@ -173,6 +173,6 @@ def _tables(lines: list[Line], before: dict[tuple[str, str, int], int], seconds:
                 row.append(count(moved / max(seconds, 1e-3)))
             rows.append(row)
         state = _STATES.get(own[0].state, own[0].state)
-        head = f"{group}: {state}, {own[0].members} members, lag {count(sum(line.lag for line in own))}"
+        head = f"{group}: {state}, {several(own[0].members, 'member')}, lag {count(sum(line.lag for line in own))}"
         made.append(table(columns, rows, head, right="partition,committed,end,lag,per s"))
     return Group(*made)

@@ -32,7 +32,9 @@ def recommend(  # noqa: PLR0913 - one parameter per option
     settings: KafkaSettings,
     *,
     user: Annotated[str, typer.Argument(metavar="USER", show_default=False, help="Id of the user.")],
-    request: Annotated[bool, typer.Option("--request", help="Ask for a new list and wait for it.")] = False,
+    request: Annotated[
+        bool, typer.Option("--request", help="Ask for a new list and wait for it; it becomes the user's current one.")
+    ] = False,
     k: Annotated[
         int | None, typer.Option("-k", "--size", min=1, max=1000, metavar="ITEMS", help="Length of the requested list.")
     ] = None,
@@ -60,8 +62,8 @@ def recommend(  # noqa: PLR0913 - one parameter per option
     """Show a user's current list, or ask for a new one.
 
     Every item comes with its reason. Reads the user's partition of the recommendations topic. With --request
-    (or -k, --exclude, --context, --include-seen) it asks for a new list and waits for the answer; the user
-    may be one never seen.
+    (or -k, --exclude, --context, --include-seen, --exclude-seen) it asks for a new list and waits for the
+    answer, which becomes the user's current list until the next one; the user may be one never seen.
     """  # fmt: skip
     wanted: RecommendationRequest = {
         "request_id": str(uuid.uuid4()),
@@ -157,7 +159,8 @@ def show_list(found: RecommendationList, titles: dict[str, str]) -> None:
     learned = "from no event of the user"
     if found["learned_event_id"] is not None:
         learned = f"from event {found['learned_event_id']} of {when(found['learned_event_time'])}"
-        if found["learned_append_time"] is not None:
+        # A list made on request, or anew, has learned from an event that may be of long ago: its age is no latency.
+        if found["why"] == "event" and found["learned_append_time"] is not None:
             learned += f", {duration_ms(found['published_at'] - found['learned_append_time'])} after Kafka had it"
     out.print(
         f"list {found['list_id']} for user {found['user_id']}, published {when(found['published_at'])} "

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Callable
 from importlib import import_module
 
 import typer
 
-from services.broker.settings import BrokerSettings
-from services.cli.errors import err
 from services.cli.lazy import Entry, lazy_group
 from services.cli.options import command
 from services.contracts.topics import FEATURE_EXTRACTION, MODEL_UPDATE, PUBLISHING
-from services.runtime.client import PASSTHROUGH
-from services.runtime.settings import ENV_PREFIX, Settings, rows
-
-_FOR_TESTS = ENV_PREFIX + "TEST_"
+from services.runtime.settings import ENV_PREFIX, Settings
 
 SERVICES: dict[str, tuple[str, str, str]] = {
     FEATURE_EXTRACTION: (
@@ -72,17 +66,6 @@ def environment(settings: Settings) -> dict[str, str]:
     return {ENV_PREFIX + name.upper(): str(getattr(settings, name)) for name in sorted(settings.model_fields_set)}
 
 
-def unknown_variables(names: Iterable[str]) -> Iterator[str]:
-    """What is wrong with each environment variable that has our prefix and that no command reads."""
-    tables: list[type[Settings]] = [BrokerSettings, *(settings_of(service) for service in SERVICES)]
-    known = {row.env for table in tables for row in rows(table)}
-    for name in sorted(names):
-        if name.startswith(ENV_PREFIX) and not name.startswith((PASSTHROUGH, _FOR_TESTS)) and name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            yield f"{name} is no setting and has no effect{hint}"
-
-
 def service_app(service: str) -> typer.Typer:
     """The command that runs a service."""
     package, _, summary = SERVICES[service]
@@ -91,8 +74,6 @@ def service_app(service: str) -> typer.Typer:
     def run(settings: Settings) -> None:
         # A service reads its settings from the environment, however it was started.
         os.environ.update(environment(settings))
-        for line in unknown_variables(os.environ):
-            err.print(f"warning: {line}", style="yellow", markup=False)
         main: Callable[[], int] = import_module(f"{package}.service").main
         raise typer.Exit(main())
 

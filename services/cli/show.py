@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich import box
@@ -41,11 +41,13 @@ def _finite(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None, right: str = "") -> Table:
     """A plain table; the columns named in `right` (comma-separated) are numbers. The first holds names, kept whole."""
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
     numbers = set(right.split(",")) - {""}
     for place, column in enumerate(columns):
         whole = place == 0 or column in numbers
-        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=whole)
+        # What a narrow terminal has no room for goes on in the next line, and is never cut off.
+        side: Literal["right", "left"] = "right" if column in numbers else "left"
+        made.add_column(column, justify=side, no_wrap=whole, overflow="ellipsis" if whole else "fold")
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made
@@ -62,6 +64,11 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Table:
 def count(number: float) -> str:
     """1234567 -> 1,234,567."""
     return f"{number:,.0f}"
+
+
+def several(number: int, thing: str) -> str:
+    """1, "record" -> 1 record; 1234, "record" -> 1,234 records."""
+    return f"{count(number)} {thing}{'' if number == 1 else 's'}"
 
 
 def duration_ms(ms: float | None) -> str:

@@ -24,6 +24,7 @@ from services.runtime.settings import KafkaSettings
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
+DEAD_LETTERS = "dead-letters"
 _DEFAULT_LIMIT = 10
 _MARKS_PER_RECORD = 4
 _SPARE_OFFSETS = 200
@@ -40,6 +41,8 @@ class Wanted:
     """Name in Kafka."""
     key: bytes | None
     """Only this key and those that start with it and a NUL (a user's chunks)."""
+    spread: bool
+    """Whether the key may stand in any partition: dead letters keep their keys and not their partitions."""
 
     def has(self, key: bytes | None) -> bool:
         """Whether a record with this key is wanted."""
@@ -56,12 +59,8 @@ def tail(
         str,
         typer.Argument(metavar="TOPIC", show_default=False, help=f"One of {', '.join(topics.BY_NAME)}."),
     ],
-    user: Annotated[
-        str | None, typer.Option("--user", metavar="ID", help="Only records of this user; reads one partition.")
-    ] = None,
-    item: Annotated[
-        str | None, typer.Option("--item", metavar="ID", help="Only records of this item; reads one partition.")
-    ] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Only records with this user's key.")] = None,
+    item: Annotated[str | None, typer.Option("--item", metavar="ID", help="Only records with this item's key.")] = None,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Start with the oldest record.")] = False,
     limit: Annotated[
         int | None,
@@ -80,7 +79,8 @@ def tail(
 
     A line has topic, partition, offset, timestamp, key and value, and headers where there are any. Avro, JSON
     and the msgpack of the inner topics are decoded; raw arrays are printed as numbers. A record that cannot
-    be decoded is printed with its error. Only committed records are read.
+    be decoded is printed with its error. Only committed records are read. --user and --item read one partition,
+    of dead-letters all: there they name the key that the record had.
     """  # fmt: skip
     wanted = _wanted(settings, topic, user, item)
     show = line_maker(wanted.topic, value_decoder(wanted.topic, registry_of(settings), settings.topic_prefix))
@@ -100,11 +100,12 @@ def _wanted(settings: KafkaSettings, topic: str, user: str | None, item: str | N
     line = topics.topic(name)
     if user is not None and item is not None:
         raise CliError("--user and --item exclude each other", code=2)
+    spread = name == DEAD_LETTERS
     for option, value, kind in (("--user", user, "user"), ("--item", item, "item")):
-        if value is not None and line.partitioned_by != kind:
+        if value is not None and line.partitioned_by != kind and not spread:
             raise CliError(f"{option}: topic {name} is not keyed by {kind}", code=2)
     key = user if user is not None else item
-    return Wanted(name, line.physical(settings.topic_prefix), None if key is None else key.encode())
+    return Wanted(name, line.physical(settings.topic_prefix), None if key is None else key.encode(), spread)
 
 
 def line_maker(topic: str, decode: Callable[[bytes, bytes], Any]) -> Callable[[Message], dict[str, Any]]:
@@ -163,7 +164,7 @@ def _messages(
 
 def _partitions(client: Consumer, wanted: Wanted) -> list[int]:
     number = partition_count(client, wanted.name)
-    return list(range(number)) if wanted.key is None else [partition_of(wanted.key, number)]
+    return list(range(number)) if wanted.key is None or wanted.spread else [partition_of(wanted.key, number)]
 
 
 def _stream(client: Consumer, starts: list[TopicPartition], wanted: Wanted, follow: bool) -> Iterator[Message]:

@@ -18,6 +18,8 @@ from services.runtime.settings import KafkaSettings
 
 _WIDE = 150
 """Columns of a terminal that who writes and reads a topic fits into."""
+_MIDDLING = 100
+"""Columns that two words of cleanup fit into, one after the other."""
 
 app = typer.Typer(help="Create, check and list the topics.", no_args_is_help=True, add_completion=False)
 
@@ -101,7 +103,7 @@ def list_(settings: KafkaSettings, as_json: JsonOption = False) -> None:
                     each["partitions"] if each["exists"] else "missing",
                     count(each["offsets"]) if each["exists"] else "",
                     each["value"],
-                    each["cleanup"],
+                    each["cleanup"].replace(",", ", " if out.width >= _MIDDLING else ",\n"),
                     *((", ".join(each["written_by"]), ", ".join(each["read_by"])) if wide else ()),
                 )
                 for each in lines

@@ -45,7 +45,7 @@ def weights_command(
         value = None if reset else encode(table)
     except ValueError as error:
         raise CliError(str(error), code=2) from None
-    connect(settings)
+    connect(settings, "items")
     partition, offset = send_bytes(settings, "items", WEIGHTS_KEY, value)
     if as_json:
         print_json({"weights": table, "partition": partition, "offset": offset})

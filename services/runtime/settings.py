@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -69,11 +69,12 @@ def _explain(table: type[Settings], error: ValidationError) -> str:
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else "?"
         field = table.model_fields.get(name)
-        doc = f" ({field.description})" if field else ""
-        lines.append(
-            f"{name}: {problem['msg']}, got {problem.get('input')!r}{doc}. "
-            f"Set {ENV_PREFIX}{name.upper()} or --{name.replace('_', '-')}."
-        )
+        doc = f" ({(field.description or '').rstrip('.')})" if field else ""
+        # A table's own check says what it got; of pydantic's checks only the message is fit for people.
+        own = problem.get("ctx", {}).get("error")
+        what = str(own) if isinstance(own, ValueError) else f"{problem['msg']}, got {problem.get('input')!r}"
+        what = what.removeprefix(f"{name.replace('_', ' ')}: ").rstrip(".")
+        lines.append(f"{name}: {what}{doc}. Set {ENV_PREFIX}{name.upper()} or --{name.replace('_', '-')}.")
     return "\n".join(lines)
 
 
@@ -93,6 +94,13 @@ class KafkaSettings(Settings):
         "File of librdkafka properties (name=value lines) for every client; "
         "STREAMREC_KAFKA_<NAME>, with _ for ., sets one, and STREAMREC_KAFKA_<NAME>_FILE reads it from a file.",
     )
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty, and no client finds a broker without an address")
+        return value
 
 
 class RuntimeSettings(KafkaSettings):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from services.broker.broker import LocalBroker
 from services.cli.app import app
 from services.cli.kafka import poll_batch, reader, watermarks
+from services.cli.show import out
 from services.contracts.edge import codec_for
 from services.contracts.inner import user_state
 from services.contracts.keys import partition_of
@@ -79,6 +81,22 @@ def test_topics_are_created_checked_and_listed(run: Run) -> None:
     assert "interactions" in run("topics", "list").output
 
 
+def test_list_of_topics_is_whole_on_a_narrow_terminal(run: Run, topics: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In eighty columns, even with long names, nothing is cut off."""
+    monkeypatch.setattr(out, "_width", 80)
+    text = run("topics", "list").stdout
+    assert "recommendation-requests" in text
+    assert "…" not in text
+
+
+def test_json_is_unharmed_by_a_warning(run: Run, topics: None, environment: dict[str, str]) -> None:
+    """A misspelled variable is named on stderr: what a program reads from stdout stays JSON."""
+    environment["STREAMREC_TOPIC_PREFIXX"] = "a."
+    result = run("topics", "list", "--json")
+    assert len(json.loads(result.stdout)) == len(TOPICS)
+    assert "did you mean STREAMREC_TOPIC_PREFIX?" in result.stderr
+
+
 def test_mismatch_is_named_with_its_remedy(run: Run, topics: None) -> None:
     """Other partition counts than those on the cluster are a clear error."""
     result = run("topics", "check", "--user-partitions", "3", code=1)
@@ -111,11 +129,33 @@ def test_bad_line_stops_with_its_number(run: Run, topics: None, tmp_path: Path) 
     result = run("produce", "--events", str(path), code=1)
     assert "line 3" in result.output
     assert "column value" in result.output
+    assert "1 record before it had been sent: --skip-bad --resume goes on without such lines" in result.output
     assert len(_lines(run("tail", "interactions", "--from-beginning"))) == 1
     result = run("produce", "--events", str(path), "--resume", "--skip-bad", "--json")
     assert json.loads(result.stdout.splitlines()[-1])["interactions"] | {"seconds": 0} == {
         "sent": 1, "skipped_bad": 1, "resumed_at_row": 1, "seconds": 0,
     }  # fmt: skip
+
+
+def test_interrupted_produce_says_how_to_go_on(
+    run: Run, topics: None, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """After Ctrl-C the command says how many records Kafka has, and --resume sends exactly the others."""
+    path = tmp_path / "events.csv"
+    path.write_text(COLUMNS + "".join(f"u{number},i{number},view,,{number + 10**12}\n" for number in range(300)))
+    command = [sys.executable, "-m", "services.cli", "produce", "--events", str(path), "--rate", "50"]
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not _lines(run("tail", "interactions", "-n", "1")):
+        assert time.monotonic() < end, "nothing was sent"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    found = re.search(r"interrupted: (\d+) records? sent; --resume goes on from there", said)
+    assert found, said
+    rest = json.loads(run("produce", "--events", str(path), "--resume", "--json").stdout)["interactions"]
+    assert (rest["resumed_at_row"], rest["sent"]) == (int(found[1]), 300 - int(found[1]))
+    assert len(_lines(run("tail", "interactions", "--from-beginning"))) == 300
 
 
 def test_killed_produce_resumes(run: Run, topics: None, environment: dict[str, str], tmp_path: Path) -> None:
@@ -141,6 +181,28 @@ def test_killed_produce_resumes(run: Run, topics: None, environment: dict[str, s
     assert nothing["sent"] == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "topic"),
+    [
+        (["lag"], "interactions"),
+        (["lag", "--json"], "interactions"),
+        (["weights", "view=1"], "items"),
+        (["weights", "--reset"], "items"),
+        (["erase", "a", "--yes"], "erasure-requests"),
+        (["erase", "a"], "erasure-requests"),
+        (["recommend", "a", "--request"], "recommendations"),
+        (["tail", "items"], "items"),
+        (["audit"], "user-state"),
+    ],
+    ids=" ".join,
+)
+def test_missing_topics_are_named_at_once(run: Run, prefix: str, arguments: list[str], topic: str) -> None:
+    """A command that needs topics says which one is missing and how to make it, instead of nothing or a time-out."""
+    result = run(*arguments, code=1)
+    assert f"topic {prefix}{topic} does not exist; run `streamrec topics create`" in result.stderr
+    assert result.stdout == ""
+
+
 def test_produce_needs_its_topics(run: Run, tmp_path: Path) -> None:
     """Without topics nothing is created by accident: the error says how to create them."""
     path = tmp_path / "events.csv"
@@ -160,7 +222,8 @@ def test_tail_shows_inner_and_bad_records(run: Run, topics: None, kafka: dict[st
     assert row["value"]["s"] == [5]
     (bad,) = _lines(run("tail", "interactions"))
     assert "unknown encoding" in bad["error"]
-    (dead,) = _lines(run("tail", "dead-letters"))
+    (dead,) = _lines(run("tail", "dead-letters", "--user", "u"))
+    assert _lines(run("tail", "dead-letters", "--item", "v")) == []
     assert (dead["headers"], dead["value"]) == ({"service": "x"}, {"base64": "/w=="})
 
 

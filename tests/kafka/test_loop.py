@@ -242,3 +242,4 @@ def test_live_audit_is_clean(shop: Shop) -> None:
     verdict = json.loads(shop.run("audit", "--json", "--rebuild"))
     assert verdict["verdict"] == "clean", verdict["findings"]
     assert {check["name"] for check in verdict["checks"]} >= {"rebuild"}
+    assert not [finding for finding in verdict["findings"] if finding["check"] == "user-state"]

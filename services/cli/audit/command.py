@@ -86,7 +86,7 @@ def audit(
     try:
         live = running(settings) if live is None else live
         partial = live or bool(until)
-        checks = checkers(delivery, settings.user_partitions, settings.item_partitions, live=partial)
+        checks = checkers(delivery, settings.user_partitions, settings.item_partitions, live=partial, cut=bool(until))
         if rebuild:
             from services.cli.audit.rebuild import RebuildCheck
 
@@ -168,9 +168,8 @@ def show(verdict: Verdict) -> None:
         if counts:
             out.print(f"         {counts}", style="dim", markup=False)
         for finding in findings:
-            where = f" [{finding.topic}/{finding.partition} @ {finding.offset}]" if finding.topic else ""
             style = "red" if finding.level == "error" else "yellow"
-            out.print(f"         {finding.level}: {finding.message}{where}", style=style, markup=False)
+            out.print(f"         {finding.level}: {finding.message}{_where(finding)}", style=style, markup=False)
     ends = ", ".join(
         f"{topic} " + " ".join(f"{log.partition}:{log.start}-{log.end}" for log in verdict.reading.of(topic))
         for topic in dict.fromkeys(log.topic for log in verdict.reading.logs)
@@ -181,6 +180,12 @@ def show(verdict: Verdict) -> None:
         f"audit: {word} ({count(verdict.reading.total)} offsets in {verdict.seconds:.1f} s)",
         style=f"bold {_STYLE[verdict.clean]}",
     )
+
+
+def _where(finding: Finding) -> str:
+    if not finding.topic:
+        return ""
+    return f" [{finding.topic}/{finding.partition}{f' @ {finding.offset}' if finding.offset >= 0 else ''}]"
 
 
 def _holds(findings: Sequence[Finding]) -> bool:

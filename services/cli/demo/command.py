@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.audit.command import show as show_audit
-from services.cli.demo.run import Plan, Report, run
+from services.cli.demo.run import Plan, Report, events_of, run
 from services.cli.demo.screen import Screen
 from services.cli.demo.streams import from_files, generated
 from services.cli.errors import CliError, err
@@ -23,8 +23,8 @@ from services.runtime.settings import KafkaSettings
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
-_PRELUDE_SHARE = 1.2
-"""More events than the replay needs: the first ones go before it."""
+_SPARE_SHARE = 1.2
+"""A made-up month is longer than what is replayed of it."""
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -61,8 +61,10 @@ def demo(  # noqa: PLR0913 - one parameter per option
     """  # fmt: skip
     if items is not None and events is None:
         raise CliError("--items goes with --events", code=2)
-    limit = int(rate * seconds * _PRELUDE_SHARE) + 1000
-    stream = generated(seed, limit) if events is None else from_files(events, items, limit)
+    if events is None:
+        stream = generated(seed, int(rate * seconds * _SPARE_SHARE) + 1000)
+    else:
+        stream = from_files(events, items, sum(events_of(seconds, rate)))
     plan = Plan(stream=stream, seconds=seconds, rate=rate, broker=broker, keep=keep, repeats=repeats)
     with _ended_by_signals(), Screen(err if as_json else out) as screen:
         screen.state.title = stream.title

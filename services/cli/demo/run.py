@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from services.broker.settings import BrokerSettings
 from services.cli.audit.command import Verdict, audit
 from services.cli.demo.meter import Meter, Snapshot
 from services.cli.demo.processes import Child, Fleet, compiler
-from services.cli.demo.screen import Screen
+from services.cli.demo.screen import Screen, State
 from services.cli.demo.streams import Stream
 from services.cli.demo.traffic import Traffic
 from services.cli.errors import CliError
@@ -34,7 +34,7 @@ from services.runtime.client import make_admin
 from services.runtime.settings import KafkaSettings
 
 _READY_S = 300.0
-_PRELUDE_EVENTS = 400
+_FIRST_EVENTS = 400
 _PRELUDE_RATE = 200.0
 _PRELUDE_S = 60.0
 _COMPILE_S = 900.0
@@ -59,6 +59,12 @@ class Plan:
     k: int = 10
     repeats: bool = False
     """Count events on items that the user has seen, and recommend them."""
+
+
+def events_of(seconds: float, rate: float) -> tuple[int, int]:
+    """(events that go first, unmeasured: whatever is compiled or loaded on first use is, then; those measured)."""
+    measured = max(1, int(rate * seconds))
+    return min(_FIRST_EVENTS, measured // 2 or 1), measured
 
 
 @dataclass(slots=True)
@@ -111,9 +117,10 @@ def run(plan: Plan, settings: KafkaSettings, screen: Screen) -> Report:
         _prelude(plan, traffic, fleet, screen)
         report.setup_s = time.monotonic() - began
         screen.step(f"replaying at {plan.rate:,.0f} events/s")
-        report.stream_s = _replay(plan, traffic, fleet, settings, screen)
+        look = _looker(plan, traffic, settings, screen)
+        report.stream_s = _replay(plan, traffic, fleet, look, screen.state)
         screen.step("waiting for the last lists")
-        _settle(traffic, fleet, screen, _DRAIN_S)
+        _settle(traffic, fleet, look, _DRAIN_S)
         report.snapshot = traffic.snapshot()
         report.sample, report.history = _sample(traffic.meter)
         traffic.stop()
@@ -154,52 +161,63 @@ def _await_compiled(compiling: Child, screen: Screen) -> None:
 
 
 def _prelude(plan: Plan, traffic: Traffic, fleet: Fleet, screen: Screen) -> None:
-    """The first events, before anything is measured: whatever is compiled or loaded on first use is, then."""
-    traffic.send(plan.stream.events, _PRELUDE_RATE, min(_PRELUDE_EVENTS, int(plan.rate * plan.seconds) // 2 or 1))
-    _settle(traffic, fleet, screen, _PRELUDE_S)
+    """The first events, before anything is measured."""
+    first, _ = events_of(plan.seconds, plan.rate)
+    traffic.send(plan.stream.events, _PRELUDE_RATE, first)
+    _settle(traffic, fleet, screen.draw, _PRELUDE_S)
     if not traffic.snapshot().lists:
         raise CliError(f"no list has come within {_PRELUDE_S:.0f} s; see the logs with --keep FOLDER")
     traffic.meter.reset_freshness()
 
 
-def _settle(traffic: Traffic, fleet: Fleet, screen: Screen, seconds: float) -> None:
+def _settle(traffic: Traffic, fleet: Fleet, look: Callable[[], None], seconds: float) -> None:
     """Wait until a list has learned from every event that was sent, or until nothing comes any more."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and traffic.snapshot().waiting:
         fleet.check()
         traffic.check()
-        screen.draw()
+        look()
         time.sleep(_DRAW_S)
 
 
-def _replay(plan: Plan, traffic: Traffic, fleet: Fleet, settings: KafkaSettings, screen: Screen) -> float:
-    """Send the stream on a thread of its own and show what happens: seconds that it took."""
-    state, began = screen.state, time.monotonic()
-    total = max(1, int(plan.rate * plan.seconds))
-    failed: list[BaseException] = []
+def _looker(plan: Plan, traffic: Traffic, settings: KafkaSettings, screen: Screen) -> Callable[[], None]:
+    """A function that takes the figures of the moment and shows them; the lag it asks for once in a while."""
+    state, admin, next_lag = screen.state, make_admin(settings), 0.0
 
-    def send() -> None:
-        try:
-            traffic.send(plan.stream.events, plan.rate, total)
-        except BaseException as error:  # the main thread raises whatever ends this one
-            failed.append(error)
-
-    thread = threading.Thread(target=send, name="events", daemon=True)
-    thread.start()
-    admin, next_lag = make_admin(settings), 0.0
-    while thread.is_alive():
-        fleet.check()
-        traffic.check()
-        now = time.monotonic()
-        state.seconds, state.progress = now - began, min(1.0, (now - began) / plan.seconds)
+    def look() -> None:
+        nonlocal next_lag
         state.snapshot, state.recent, state.k = traffic.snapshot(), traffic.snapshot(_RECENT), plan.k
-        if now >= next_lag:
-            next_lag = now + _LAG_EVERY_S
+        if time.monotonic() >= next_lag:
+            next_lag = time.monotonic() + _LAG_EVERY_S
             sums = dict.fromkeys(GROUPS, 0)
             for line in read_lag(admin, settings):
                 sums[line.group] += line.lag
             state.lag = sums
         screen.draw()
+
+    return look
+
+
+def _replay(plan: Plan, traffic: Traffic, fleet: Fleet, look: Callable[[], None], state: State) -> float:
+    """Send the stream on a thread of its own and show what happens: seconds that it took."""
+    began = time.monotonic()
+    _, measured = events_of(plan.seconds, plan.rate)
+    failed: list[BaseException] = []
+
+    def send() -> None:
+        try:
+            traffic.send(plan.stream.events, plan.rate, measured)
+        except BaseException as error:  # the main thread raises whatever ends this one
+            failed.append(error)
+
+    thread = threading.Thread(target=send, name="events", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        fleet.check()
+        traffic.check()
+        state.seconds = time.monotonic() - began
+        state.progress = min(1.0, state.seconds / plan.seconds)
+        look()
         thread.join(_DRAW_S)
     if failed:
         raise failed[0]

@@ -63,8 +63,10 @@ class Screen:
         """Something begins."""
         self.state.steps.append(text)
         if self._live is None:
+            # Without a line of figures: those of the moment are taken before the next `draw`.
             self._console.print(text, markup=False)
-        self.draw()
+        else:
+            self.draw()
 
     def draw(self) -> None:
         """Show the state as it is now."""

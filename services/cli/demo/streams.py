@@ -42,7 +42,7 @@ def from_files(events: str, items: str | None, limit: int) -> Stream:
         CliError: a file cannot be read, or a line is bad.
     """
     catalogue = list(_records(items, ITEMS)) if items else []
-    return Stream(f"{events}, its first {limit:,} events", catalogue, _limited(_records(events, EVENTS), limit))
+    return Stream(f"{events}, up to {limit:,} events of it", catalogue, _limited(_records(events, EVENTS), limit))
 
 
 def _records(path: str, shape: Shape) -> Iterator[dict[str, Any]]:

@@ -145,11 +145,28 @@ class Mapper:
         return values.time_parser(column) if target in self.shape.times else self.shape.parsers[target]
 
 
-def match(shape: Shape, columns: Iterable[str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """{field: column} for the columns that are known; a field's own name wins over its aliases.
+def match(shape: Shape, columns: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """As `known`, for a whole record.
 
     Raises:
         ValueError: a required field has no column, or a chosen column or field does not exist.
+    """
+    fields = known(shape, columns, chosen)
+    missing = [target for target in shape.required if target not in fields]
+    if missing:
+        target = missing[0]
+        raise ValueError(
+            f"no column for {target} among {', '.join(columns)}; known names are "
+            f"{', '.join((target, *shape.aliases[target]))}, and --column {target}=NAME names another"
+        )
+    return fields
+
+
+def known(shape: Shape, columns: Iterable[str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """{field: column} for the columns that are known; a field's own name wins over its aliases.
+
+    Raises:
+        ValueError: a chosen column or field does not exist.
     """
     present = list(columns)
     folded = {fold(name): name for name in reversed(present)}
@@ -170,13 +187,6 @@ def match(shape: Shape, columns: Iterable[str], chosen: Mapping[str, str]) -> di
         whole, _, entry = name.partition(".")
         if entry and whole in shape.maps:
             fields[name] = name
-    missing = [target for target in shape.required if target not in fields]
-    if missing:
-        target = missing[0]
-        raise ValueError(
-            f"no column for {target} among {', '.join(present)}; known names are "
-            f"{', '.join((target, *shape.aliases[target]))}, and --column {target}=NAME names another"
-        )
     return fields
 
 

@@ -20,7 +20,7 @@ from services.cli.produce.pace import Pace, parse_speed
 from services.cli.produce.progress import PositionFile
 from services.cli.produce.sender import Plan, Sender, Sent
 from services.cli.produce.source import STDIN, Source, SourceError
-from services.cli.show import JsonOption, count, out, print_json
+from services.cli.show import JsonOption, count, out, print_json, several
 from services.contracts.edge import codec_for
 from services.contracts.topics import physical
 from services.runtime.client import make_consumer
@@ -30,6 +30,8 @@ from services.runtime.settings import KafkaSettings, RuntimeSettings
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 _PLAIN_EVERY_S = 5.0
+_RATE_FROM = 100
+"""Records from which on a rate says something: below, it is that of opening connections."""
 _RATING_COLUMNS = {"rating", "stars", "score"}
 
 
@@ -169,7 +171,11 @@ def _send(sender: Sender, source: Source, plan: Plan) -> Sent:
     try:
         return sender.send(source, plan)
     except SourceError as error:
-        raise CliError(str(error)) from None
+        raise CliError(f"{error}; {several(sender.sent.records, 'record')} before it had been sent") from None
+    except KeyboardInterrupt:
+        on = "; --resume goes on from there" if plan.position else ""
+        err.print(f"interrupted: {several(sender.sent.records, 'record')} sent{on}", style="yellow", markup=False)
+        raise typer.Exit(130) from None
 
 
 def _check_topics(settings: KafkaSettings, shapes: list[Shape]) -> str:
@@ -230,8 +236,9 @@ def _say(topic: str, path: str, sent: Sent) -> None:
     if sent.resumed_at and not sent.records and not sent.skipped_bad:
         out.print(f"{topic}: all of {path} had been sent already", markup=False)
         return
-    rate = sent.records / max(sent.seconds, 1e-3)
-    parts = [f"{topic}: {count(sent.records)} sent in {sent.seconds:.1f} s ({count(rate)}/s)"]
+    parts = [f"{topic}: {count(sent.records)} sent in {sent.seconds:.1f} s"]
+    if sent.records >= _RATE_FROM:
+        parts[0] += f" ({count(sent.records / max(sent.seconds, 1e-3))}/s)"
     if sent.resumed_at:
         parts.append(f"after the {count(sent.resumed_at)} rows of an earlier run")
     if sent.skipped_bad:

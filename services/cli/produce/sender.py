@@ -13,6 +13,7 @@ from services.cli.errors import CliError
 from services.cli.produce.pace import Pace
 from services.cli.produce.progress import Position, PositionFile
 from services.cli.produce.source import BadRowError, Source
+from services.cli.show import several
 from services.contracts.edge import EdgeCodec
 from services.runtime.client import producer_config
 from services.runtime.settings import KafkaSettings
@@ -61,11 +62,21 @@ class Sent:
     failures: list[str] = field(default_factory=list)
 
 
+def _advice(sent: int, *, kept: bool) -> str:
+    """What to do about a bad line, once `sent` records before it are in Kafka."""
+    if not sent:
+        return "Mend the line, or pass --skip-bad to leave such lines out; nothing was sent yet."
+    on = "--skip-bad --resume goes on without such lines" if kept else "--skip-bad leaves such lines out"
+    return f"{several(sent, 'record')} before it had been sent: {on}; a mended file is sent from its start again."
+
+
 class Sender:
     """Sends a source with one idempotent producer. A delivery error is fatal: what follows would be out of order."""
 
     def __init__(self, settings: KafkaSettings, codec: EdgeCodec[Any]) -> None:
         self._codec = codec
+        self.sent = Sent()
+        """What was sent; also when `send` ended with an error."""
         self._failed = 0
         self._failure = ""
         self._producer = Producer(
@@ -86,7 +97,7 @@ class Sender:
         """
         began = time.monotonic()
         position = plan.position.load() if plan.position and plan.resume else Position()
-        sent = Sent(resumed_at=position.rows)
+        sent = self.sent = Sent(resumed_at=position.rows)
         try:
             self._send_rows(source, plan, position, sent)
         finally:
@@ -110,7 +121,7 @@ class Sender:
                     self._complete(row, plan, f"{prefix}{source.line}" if prefix else None)
                 value = encode(row)
             except ValueError as error:
-                self._bad(error, source, plan, sent)
+                self._bad(error, source, plan, sent, before=position.sent)
                 position.rows += 1
                 continue
             if not plan.pace.free:
@@ -137,10 +148,10 @@ class Sender:
         if row["event_id"] is None:
             row["event_id"] = event_id
 
-    def _bad(self, error: ValueError, source: Source, plan: Plan, sent: Sent) -> None:
+    def _bad(self, error: ValueError, source: Source, plan: Plan, sent: Sent, *, before: int) -> None:
         message = str(error) if isinstance(error, BadRowError) else f"{source.path}, line {source.line}: {error}"
         if not plan.skip_bad:
-            raise CliError(f"{message}. Mend the line, or pass --skip-bad to leave such lines out.")
+            raise CliError(f"{message}. {_advice(before, kept=plan.position is not None)}")
         sent.skipped_bad += 1
         if plan.bad and sent.skipped_bad <= _BAD_SHOWN:
             plan.bad(message)

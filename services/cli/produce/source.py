@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
-from services.cli.produce.columns import Mapper, Shape, match, object_mapper
+from services.cli.produce.columns import Mapper, Shape, known, object_mapper
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDENTITY_BYTES = 1 << 20
@@ -172,17 +172,17 @@ class Source:
 
 
 def delimiter_of(header: str, shape: Shape, columns: Mapping[str, str]) -> str:
-    """The delimiter under which most columns of a header line are known: comma, semicolon, tab or bar."""
-    best, found = ",", -1
-    for delimiter in _DELIMITERS:
+    """The delimiter under which most columns of a header line are known, or else the one that gives most columns.
+
+    Comma, semicolon, tab or bar. Columns that a record needs may be missing: whoever reads the file says so.
+    """
+
+    def score(delimiter: str) -> tuple[int, int]:
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
-        try:
-            known = len(match(shape, names, {t: n for t, n in columns.items() if n in names}))
-        except ValueError:
-            known = 0
-        if (known, len(names)) > (found, 1) and known > found:
-            best, found = delimiter, known
-    return best
+        chosen = {target: name for target, name in columns.items() if name in names and target in shape.aliases}
+        return len(known(shape, names, chosen)), len(names)
+
+    return max(_DELIMITERS, key=score)
 
 
 def identity(path: Path) -> str:

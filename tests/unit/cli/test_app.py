@@ -13,6 +13,7 @@ from services.broker.version import KAFKA_VERSION
 from services.cli import run as run_command
 from services.cli.app import COMMANDS, app
 from services.cli.lazy import load
+from services.contracts.topics import topic
 
 RUNNER = CliRunner()
 NOBODY = "127.0.0.1:1"
@@ -34,6 +35,19 @@ def test_summary_is_the_first_line_of_the_help(name: str) -> None:
     made = load(name, COMMANDS[name])
     text = " ".join((made.help or "").replace(KAFKA_VERSION, "").split())
     assert text.startswith(COMMANDS[name].summary)
+
+
+def test_help_of_erase_says_how_long_dead_letters_stay() -> None:
+    """What erasing leaves behind is named with the retention that the topic table gives it."""
+    days = (topic("dead-letters").retention_ms or 0) // (24 * 60 * 60 * 1000)
+    text = " ".join((load("erase", COMMANDS["erase"]).help or "").split())
+    assert f"unreadable records for their retention, {days} days" in text
+
+
+def test_help_of_recommend_says_that_a_requested_list_stays() -> None:
+    """Who asks for a list knows that it replaces the current one."""
+    text = " ".join((load("recommend", COMMANDS["recommend"]).help or "").split())
+    assert "becomes the user's current list" in text
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -34,7 +34,7 @@ class _Partition:
         self.newest = 0
         """Largest features position that any row named."""
         self.whole = 0
-        """The same without the last transaction, which may be cut off. Transactions leave gaps between them."""
+        """The same without the last transaction. Transactions leave gaps between them."""
         self.deleted: set[bytes] = set()
         """Users whose row was deleted at some time."""
         self.users: dict[bytes, int] = {}
@@ -55,15 +55,17 @@ class UserRowsCheck:
     title = "user rows include every event of their user, up to the end of a batch"
     topics: tuple[str, ...] = (ROWS, DELTAS, FEATURES)
 
-    def __init__(self, partitions: int, *, repeats: bool, live: bool) -> None:
+    def __init__(self, partitions: int, *, repeats: bool, live: bool, cut: bool = False) -> None:
         """Make the check.
 
         Args:
             partitions: partition count of the user-keyed topics.
             repeats: batches may repeat (at-least-once).
             live: the rows were read up to an earlier moment than the batches.
+            cut: that moment may lie amid the rows of a batch, which are then not judged.
         """
         self._live = live
+        self._cut = cut
         self._partitions = [_Partition() for _ in range(partitions)]
         self._repeats = repeats
         self._ceiling: int | None = None
@@ -156,9 +158,10 @@ class UserRowsCheck:
     def _judge(self, partition: int, one: _Partition, starts: Starts) -> None:
         ends = np.unique(np.array(one.ends, np.int64))
         if self._live:
-            ends = ends[ends <= one.whole]
+            # A batch and its rows are one transaction, and a reader's end never lies within one unless it was chosen.
+            ends = ends[ends <= (one.whole if self._cut else one.newest)]
             if not len(ends):
-                self._findings.note("No batch is old enough to have all its rows.", ROWS, partition)
+                self._unjudged(partition, len(one.rows))
                 return
         known = _Known(one, int(ends[-1]))
         self._counts["events"] += int(known.events.sum())
@@ -210,8 +213,12 @@ class UserRowsCheck:
                 )  # fmt: skip
         if whole:
             self._strangers(partition, one, int(ends[-1]))
-        if newer:
-            self._findings.note(f"{newer} rows are newer than the batches that were read.", ROWS, partition)
+        self._unjudged(partition, newer)
+
+    def _unjudged(self, partition: int, rows: int) -> None:
+        if rows:
+            why = "the reading may have ended" if self._cut else "services were"
+            self._findings.note(f"Not judged: {rows} rows, because {why} amid their batch.", ROWS, partition)
 
     def _position(self, partition: int, user: bytes, row: tuple[int, int, int], last: int, ends: Any) -> None:
         end = int(ends[np.searchsorted(ends, last, "right")])

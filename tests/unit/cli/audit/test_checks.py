@@ -27,9 +27,9 @@ class Records:
     logs: dict[str, dict[int, list[list[Any]]]]
     starts: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def audit(self, delivery: str = "exactly-once", *, live: bool = False) -> list[Finding]:
+    def audit(self, delivery: str = "exactly-once", *, live: bool = False, cut: bool = False) -> list[Finding]:
         """Run all checks."""
-        checks = checkers(delivery, USER_PARTITIONS, ITEM_PARTITIONS, live=live)
+        checks = checkers(delivery, USER_PARTITIONS, ITEM_PARTITIONS, live=live, cut=cut)
         logs = []
         for topic in READ_ORDER:
             for partition, records in self.logs[topic].items():
@@ -148,8 +148,32 @@ def test_rows_of_an_earlier_moment_are_no_error(records: Records) -> None:
             cut.logs["user-state"][partition] = log[: round(share * len(log))]
         for partition, log in cut.logs["item-state"].items():
             cut.logs["item-state"][partition] = log[: round(share * len(log))]
-        assert [finding for finding in cut.audit(live=True) if finding.level == "error"] == []
+        found = cut.audit(live=True, cut=True)
+        assert [finding for finding in found if finding.level == "error"] == []
+        assert {finding.message for finding in found if finding.check == "user-state"} <= {
+            f"Not judged: {n} rows, because the reading may have ended amid their batch." for n in range(100)
+        }
         assert {error.check for error in cut.errors()} == {"user-state"}
+
+
+def test_a_live_audit_judges_every_row_when_nothing_is_in_flight(records: Records) -> None:
+    """On an idle system the last batch of every partition is judged as well: nothing is noted, and a fault is found."""
+    assert records.audit(live=True) == []
+    newest = [record for record in records.logs["user-state"][1] if len(record[1]) < 10][-1]
+    records.change(newest, n=99)
+    (error,) = records.audit(live=True)
+    assert (error.topic, error.partition, error.offset) == ("user-state", 1, newest[0])
+    assert all(finding.level == "note" for finding in records.audit(live=True, cut=True))
+
+
+def test_a_live_audit_reads_whole_transactions(records: Records) -> None:
+    """Where user-state ends between two transactions, all rows are judged and later batches are no error."""
+    for share in (0.4, 0.7, 0.9):
+        early = Records({topic: dict(logs) for topic, logs in records.logs.items()})
+        for partition, log in early.logs["user-state"].items():
+            ends = [n for n in range(1, len(log)) if log[n][0] != log[n - 1][0] + 1]
+            early.logs["user-state"][partition] = log[: ends[round(share * (len(ends) - 1))]]
+        assert [finding for finding in early.audit(live=True) if finding.check == "user-state"] == []
 
 
 def test_a_missing_batch_is_found(records: Records) -> None:

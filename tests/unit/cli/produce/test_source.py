@@ -165,6 +165,22 @@ def test_delimiter_by_known_columns() -> None:
     """The delimiter is the one under which the columns are known."""
     assert delimiter_of("user;item;ts\n", EVENTS, {}) == ";"
     assert delimiter_of("user,item|x\n", EVENTS, {}) == ","
+    assert delimiter_of("who;what;when\n", EVENTS, {"user_id": "who", "item_id": "what"}) == ";"
+
+
+def test_delimiter_of_unknown_columns() -> None:
+    """Where the user's column is not known, or none is, the header is split at what splits it: comma if at nothing."""
+    assert delimiter_of("who;movie;stars;ts\n", EVENTS, {}) == ";"
+    assert delimiter_of("who|what|a, b or c\n", EVENTS, {}) == "|"
+    assert delimiter_of("who\n", EVENTS, {}) == ","
+
+
+def test_the_columns_of_a_refused_file_are_named(tmp_path: Path) -> None:
+    """The message lists the columns one by one, so that --column can name one of them."""
+    path = tmp_path / "events.csv"
+    path.write_text("who;movie;stars;ts\na;b;3;1\n")
+    with pytest.raises(SourceError, match="no column for user_id among who, movie, stars, ts; known names are user_id"):
+        _read(path)
 
 
 def test_identity_is_the_contents(tmp_path: Path) -> None:
