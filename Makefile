@@ -54,7 +54,7 @@ unit: $(STAMP) ## The fast tests only: no broker
 	$(BIN)/python -m pytest -m "not kafka" $(ARGS) $(TESTS)
 
 test: check ## Checks and the whole suite: unit, runtime and real Kafka
-	@echo "compiling the model's kernels (a minute or two, once)"
+	@echo "compiling the model's kernels (two to five minutes, once)"
 	@$(BIN)/python -m services.model.warm
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS) $(TESTS)
 
