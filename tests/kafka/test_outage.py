@@ -16,7 +16,7 @@ from tests.kafka.test_crash import Stream, judged, start_all
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 WAIT_S = 90.0
-SAFE_S = 3.0
+SAFE_S = 2.0
 """Longer than a heartbeat's interval, in which a member hears that it was fenced."""
 
 

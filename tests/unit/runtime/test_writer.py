@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -21,7 +22,7 @@ class Client:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.tell = lambda: None
+        self.tell: Callable[[], None] = lambda: None
 
     def begin_transaction(self) -> None:
         """Fine: nothing is asked of the broker."""
