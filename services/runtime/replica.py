@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 from services.runtime.log import logger
@@ -23,12 +24,12 @@ _READ_BYTES = 1024
 class Replica:
     """A name that no other live process on this machine has, and a folder of its own."""
 
-    def __init__(self, instance: str, folder: Path, lock: int) -> None:
-        """Use `take`; `lock` is the descriptor of the lock file."""
+    def __init__(self, instance: str, folder: Path, lock: FileIO) -> None:
+        """Use `take`. `lock` has no buffer, so what could not be written does not come up again when it is closed."""
         self.instance = instance
         self.folder = folder
         self._lock = lock
-        self._epoch = _number(os.pread(lock, _READ_BYTES, 0))
+        self._epoch = _number(os.pread(lock.fileno(), _READ_BYTES, 0))
         # The loops of a process begin their incarnations on threads of their own, and share the name.
         self._writing = threading.Lock()
 
@@ -48,11 +49,11 @@ class Replica:
             for name in names:
                 folder = base / _safe(name)
                 folder.mkdir(parents=True, exist_ok=True)
-                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+                lock = FileIO(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+")
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    os.close(lock)
+                    lock.close()
                     continue
                 return cls(name, folder, lock)
         except OSError as error:
@@ -76,8 +77,8 @@ class Replica:
             digits = str(self._epoch).encode("ascii")
             try:
                 # In place, where most file systems need no new room; cut off afterwards, so that nothing is lost.
-                os.pwrite(self._lock, digits, 0)
-                os.ftruncate(self._lock, len(digits))
+                os.pwrite(self._lock.fileno(), digits, 0)
+                os.ftruncate(self._lock.fileno(), len(digits))
             except OSError as error:
                 logger(instance=self.instance).warning(
                     "epoch.not_noted", path=str(self.folder / _LOCK), error=error.strerror, epoch=self._epoch,
@@ -86,8 +87,8 @@ class Replica:
             return self._epoch
 
     def release(self) -> None:
-        """Give the name up."""
-        os.close(self._lock)
+        """Give the name up. Does nothing the second time."""
+        self._lock.close()
 
 
 def _number(text: bytes) -> int:
