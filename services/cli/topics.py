@@ -12,7 +12,7 @@ from services.cli.kafka import ANSWER_S, connect, log_offsets
 from services.cli.options import command
 from services.cli.show import JsonOption, count, out, print_json, table
 from services.contracts import topics
-from services.runtime.admin import Problem, check_topics, create_topics
+from services.runtime.admin import Problem, check_topics, create_topics, told
 from services.runtime.client import make_admin
 from services.runtime.settings import KafkaSettings
 
@@ -135,6 +135,6 @@ def _held(settings: KafkaSettings) -> dict[str, tuple[int, int]]:
 def _report(problems: list[Problem]) -> None:
     if not problems:
         return
-    for problem in problems:
-        err.print(f"error: {problem}", style="red", markup=False)
+    for line in told(problems):
+        err.print(f"error: {line}", style="red", markup=False)
     raise typer.Exit(1)

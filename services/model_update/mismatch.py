@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.model.config import ModelConfig
+from services.runtime.errors import FatalError
 
 LAYOUT = (
     "item_partitions", "seed", "dim", "halflives_s", "pair_halflife_s", "initial_accumulator",
@@ -19,7 +20,7 @@ _ADVICE = (
 )
 
 
-class ModelMismatchError(RuntimeError):
+class ModelMismatchError(FatalError):
     """The rows in item-state have another layout than this process's model settings give."""
 
 

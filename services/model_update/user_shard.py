@@ -15,6 +15,7 @@ from services.model_update.learning import BatchLearner, Learned, Part
 from services.model_update.mismatch import check_layout, unreadable
 from services.model_update.users import UserRows
 from services.model_update.wire import deltas_record, sweep_changes
+from services.runtime.errors import FatalError
 from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
 
 NAME = "user-shard"
@@ -28,7 +29,7 @@ _ROOM_BYTES = 64 * 1024
 """Of a record batch's limit, left for what Kafka adds and for the key."""
 
 
-class DeltasTooLargeError(RuntimeError):
+class DeltasTooLargeError(FatalError):
     """One learning batch's deltas to one item partition do not fit into a record."""
 
 

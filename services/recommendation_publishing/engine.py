@@ -24,9 +24,10 @@ from services.recommendation_publishing.avro import Ids, ids_of
 from services.recommendation_publishing.event_time import EventClock
 from services.recommendation_publishing.lists import Learned, nothing_learned
 from services.recommendation_publishing.rows import Received, UserRows
+from services.runtime.errors import FatalError
 
 
-class ModelMismatchError(RuntimeError):
+class ModelMismatchError(FatalError):
     """Item shards of different configurations have written item-state."""
 
 

@@ -41,10 +41,7 @@ class Problem:
     """Name in Kafka."""
     what: str
     fix: str
-
-    def __str__(self) -> str:
-        """One line: what is wrong and what to do."""
-        return f"{self.name}: {self.what}. {self.fix}"
+    """What to do; no full stop at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +171,10 @@ def check_topics(settings: KafkaSettings, names: Iterable[str] | None = None, ti
         name = line.physical(settings.topic_prefix)
         if name not in counts:
             problems.append(
-                Problem(
-                    line.name, name, "does not exist, or may not be seen by this user", "Run `streamrec topics create`"
-                )
+                Problem(line.name, name, "missing, or not to be seen by this user", "Run `streamrec topics create`")
             )
             continue
-        problems.extend(_count_problems(line, name, counts[name], settings))
+        problems.extend(_count_problems(line, name, counts, settings))
         problems.extend(_config_problems(line, name, found.get(name)))
     return problems
 
@@ -193,7 +188,16 @@ def require_topics(settings: KafkaSettings, names: Iterable[str], timeout_s: flo
     """
     problems = check_topics(settings, names, timeout_s)
     if problems:
-        raise TopicsError("the topics are not as this service needs them:\n" + "\n".join(f"  {p}" for p in problems))
+        # One line: it becomes a value in the log.
+        raise TopicsError(" ".join(["The topics are not as this service needs them.", *told(problems)]))
+
+
+def told(problems: Iterable[Problem]) -> list[str]:
+    """What people read: one line per cause, with the topics that share it and what to do."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        names.setdefault((problem.what, problem.fix), []).append(problem.name)
+    return [f"{', '.join(sharing)}: {what}. {fix}." for (what, fix), sharing in names.items()]
 
 
 def _partitions(line: Topic, settings: KafkaSettings) -> int:
@@ -256,20 +260,22 @@ def _configs(client: AdminClient, names: list[str], timeout_s: float) -> dict[st
     return found
 
 
-def _count_problems(line: Topic, name: str, count: int, settings: KafkaSettings) -> Iterator[Problem]:
-    expected = _partitions(line, settings)
+def _count_problems(line: Topic, name: str, counts: Mapping[str, int], settings: KafkaSettings) -> Iterator[Problem]:
+    count, expected = counts[name], _partitions(line, settings)
     if count == expected or line.partitioned_by == "none":
         # A topic that is not partitioned by an id may have any number.
         return
-    setting = f"{ENV_PREFIX}{line.partitioned_by.upper()}_PARTITIONS"
-    yield Problem(
-        line.name,
-        name,
-        f"has {count} partitions where {expected} are configured; all {line.partitioned_by}-keyed topics must have "
-        "the same count",
-        f"Set {setting}={count} if the others have {count} too; otherwise delete the topic (its records are lost) "
-        "and run `streamrec topics create`",
-    )
+    alike = [
+        each.physical(settings.topic_prefix) for each in topics.TOPICS if each.partitioned_by == line.partitioned_by
+    ]
+    if {counts[each] for each in alike if each in counts} == {count}:
+        fix = f"Set {ENV_PREFIX}{line.partitioned_by.upper()}_PARTITIONS={count}"
+    else:
+        fix = (
+            f"All {line.partitioned_by}-keyed topics must have the same count: delete what differs (its records are "
+            "lost) and run `streamrec topics create`"
+        )
+    yield Problem(line.name, name, f"{count} partitions where {expected} are configured", fix)
 
 
 def _config_problems(line: Topic, name: str, found: Mapping[str, str] | None) -> Iterator[Problem]:

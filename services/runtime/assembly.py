@@ -169,10 +169,10 @@ class _Late:
 def _writer(
     settings: RuntimeSettings, transactional_id: str, metrics: Metrics, trouble: Trouble, late: _Late
 ) -> Writer:
-    prefix, log = settings.topic_prefix, trouble.log
+    prefix = settings.topic_prefix
     if settings.delivery == "exactly-once":
         producer = Producer({**transactional_config(settings, transactional_id), "error_cb": trouble})
-        sending = Sending(producer, prefix, metrics, log, late.check)
+        sending = Sending(producer, prefix, metrics, trouble, late.check)
         return ExactlyOnce(sending, late, settings.transaction_timeout_ms / 1000)
     failed: list[KafkaError] = []
 
@@ -183,7 +183,7 @@ def _writer(
     # The client calls back for failed messages only, so that a record costs no Python call.
     callbacks = {"on_delivery": delivered, "delivery.report.only.error": True, "error_cb": trouble}
     producer = Producer({**producer_config(settings), **callbacks})
-    return AtLeastOnce(Sending(producer, prefix, metrics, log, late.check), late, failed)
+    return AtLeastOnce(Sending(producer, prefix, metrics, trouble, late.check), late, failed)
 
 
 def _store(

@@ -16,7 +16,7 @@ class NameHeldError(FatalError):
 
 
 class StuckError(FatalError):
-    """A call of the Kafka client does not return. New clients can go on in its place."""
+    """The Kafka client has lost its way: a call does not return, or will not. New clients can go on in its place."""
 
 
 class DeadLetterLimitError(FatalError):

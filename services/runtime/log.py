@@ -8,6 +8,7 @@ import time
 from typing import Any, TypeAlias
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 Log: TypeAlias = Any
 """A structlog bound logger (its methods are dynamic)."""
@@ -16,13 +17,18 @@ _SAY_AGAIN_AFTER_S = 10.0
 
 
 def configure(log_format: str = "console", level: str = "info") -> None:
-    """Set up structlog for the process: one line per event on stderr, for people or as JSON for machines."""
+    """Set up structlog for the process: one line per event on stderr, for people or as JSON for machines.
+
+    Tracebacks have no local variables: they may hold secrets and what users did.
+    """
     renderer: Any
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
-        exceptions: list[Any] = [structlog.processors.dict_tracebacks]
+        exceptions: list[Any] = [structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))]
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=24, exception_formatter=structlog.dev.plain_traceback
+        )
         exceptions = []
     structlog.configure(
         processors=[

@@ -6,7 +6,7 @@ by hand. So every position is one that the runtime chose, in one way for leading
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -129,33 +129,33 @@ class Membership:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
             place.offset = _NOT_READ_FROM
-        consumer.incremental_assign(partitions)
-        consumer.pause(partitions)
+        self._guard(consumer.incremental_assign, partitions)
+        self._guard(consumer.pause, partitions)
         self.joined = True
         if self._listener is not None:
-            self._guard(self._listener.assigned, partitions)
+            self._guard(self._listener.assigned, _numbers(partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        try:
-            if self._listener is not None:
-                self._guard(self._listener.revoked, partitions)
-        finally:
-            consumer.incremental_unassign(partitions)
+        if self._listener is not None:
+            self._guard(self._listener.revoked, _numbers(partitions))
+        self._guard(consumer.incremental_unassign, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        try:
-            if self._listener is not None:
-                self._guard(self._listener.lost, partitions)
-            if self._failure is not None:
-                # Whoever has our name now must not be thrown out by our joining again.
-                consumer.unsubscribe()
-        finally:
-            consumer.incremental_unassign(partitions)
+        if self._listener is not None:
+            self._guard(self._listener.lost, _numbers(partitions))
+        if self._failure is not None:
+            # Whoever has our name now must not be thrown out by our joining again.
+            self._guard(consumer.unsubscribe)
+        self._guard(consumer.incremental_unassign, partitions)
 
-    def _guard(self, tell: Any, partitions: list[TopicPartition]) -> None:
+    def _guard(self, call: Callable[..., object], *args: Any) -> None:
+        """Call; an exception must not unwind through the C client, so `poll` raises it: the first of a callback.
+
+        One failure brings others: a client that was fenced meanwhile refuses every call. The first one says why.
+        """
         try:
-            tell(sorted(place.partition for place in partitions))
-        except BaseException as error:  # an exception must not unwind through the C client; poll raises it
+            call(*args)
+        except BaseException as error:  # whatever it was, `poll` raises it
             self._failure = self._failure or error
 
     def _raise_failure(self) -> None:
@@ -178,3 +178,7 @@ class Membership:
             raise FatalError(f"group: {error.str()} ({error.name()}). Grant the ACLs listed in docs/operations.md.")
         if error.code() != KafkaError._PARTITION_EOF and self._throttle.due(error.name()):
             self._log.warning("group.trouble", error=error.str(), code=error.name())
+
+
+def _numbers(partitions: list[TopicPartition]) -> list[int]:
+    return sorted(place.partition for place in partitions)

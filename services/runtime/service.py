@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaException
 
 from services.contracts import topics
+from services.contracts.edge import RegistryError
 from services.runtime import admin
 from services.runtime.assembly import build
 from services.runtime.client import passthrough, redacted
@@ -91,7 +92,7 @@ class _Service:
             loops = [build(processor, self._settings, replica) for processor in processors]
             server.watch([loop.watch for loop in loops], [loop.metrics for loop in loops])
             return self._drive(loops)
-        except (admin.TopicsError, admin.BrokerUnavailableError, FatalError) as error:
+        except (admin.TopicsError, admin.BrokerUnavailableError, FatalError, RegistryError) as error:
             self._log.error("service.refused", reason=str(error))
             return EXIT_FAILED
         except KafkaException as failure:
@@ -160,14 +161,14 @@ class _Service:
                 self._stop.wait(_NAME_PAUSE_S)
                 if time.monotonic() > give_up or not self._rebuild(place, error, "its session is waited for"):
                     return self._failed_with(loop, error)
-            except (FencedError, StuckError) as error:
-                own_fault = isinstance(error, FencedError) and not loop.trouble.recently_cut_off()
-                if own_fault or not self._rebuild(place, error, "Kafka was away lately"):
+            except (FencedError, StuckError, KafkaException) as error:
+                excused = isinstance(error, StuckError) or loop.trouble.recently_cut_off()
+                if not excused or not self._rebuild(place, error, "Kafka was away lately"):
                     return self._failed_with(loop, error)
             except BaseException as error:  # whatever ends a loop must end the process
                 return self._failed_with(loop, error)
 
-    def _rebuild(self, place: int, reason: FatalError, because: str) -> bool:
+    def _rebuild(self, place: int, reason: FatalError | KafkaException, because: str) -> bool:
         """Begin again with new clients, as a new process would; false when the service stops meanwhile."""
         loop = self._loops[place]
         loop.log.warning("loop.rebuild", reason=str(reason), because=because)
@@ -189,7 +190,7 @@ class _Service:
 
     def _failed_with(self, loop: Loop, error: BaseException) -> None:
         self._failed.append(error)
-        if isinstance(error, FatalError):
+        if isinstance(error, (FatalError, RegistryError)):
             loop.log.error("loop.failed", kind=type(error).__name__, reason=str(error))
         else:
             loop.log.error("loop.crashed", epoch=loop.epoch, exc_info=error)

@@ -10,10 +10,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from services.runtime.bounded import Bounded
 from services.runtime.errors import AbortedError, FatalError, FencedError, NameHeldError, StuckError
-from services.runtime.log import Log, Throttle
+from services.runtime.log import Throttle
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Output
 from services.runtime.tasks import Position
+from services.runtime.trouble import Trouble
 
 _CALL_TIMEOUT_S = 5.0
 _STUCK_AFTER_S = 3 * _CALL_TIMEOUT_S
@@ -62,6 +63,7 @@ class Writer(Protocol):
 
         Raises:
             FencedError: it is our very name that somebody else has taken.
+            StuckError: only new clients can find out.
         """
 
     def close(self) -> None:
@@ -71,9 +73,12 @@ class Writer(Protocol):
 class Sending:
     """The producing half: prefix, backpressure, errors in words."""
 
-    def __init__(self, producer: Producer, prefix: str, metrics: Metrics, log: Log, check: Callable[[], None]) -> None:
+    def __init__(
+        self, producer: Producer, prefix: str, metrics: Metrics, trouble: Trouble, check: Callable[[], None]
+    ) -> None:
         self.producer = producer
-        self.log = log
+        self.trouble = trouble
+        self.log = trouble.log
         self.check = check
         """Raises when a clean stop has run out of time: asked in every loop that waits for a broker."""
         self.metrics = metrics
@@ -173,10 +178,21 @@ class ExactlyOnce:
     def lost(self, positions: Mapping[Position, int]) -> None:
         """Ask the broker whether our transactional id is still ours: before we join again and throw out an heir.
 
+        Not after a broken connection: the broker's absence is the likely cause then, and we join again whatever the
+        answer is. To wait for it would hold up the group's callback until the broker is back. By then the client has
+        lost its member id, and is fenced by its own heartbeats; and the first call for the group on an old connection
+        may never return. New clients have neither trouble.
+
         Args:
             positions: some positions of the partitions that were lost. The group refuses to take them from us, and
                 the transaction is aborted anyhow; only the check of the id that comes before it matters.
+
+        Raises:
+            FencedError: somebody else has it.
+            StuckError: the connection was broken, so that only new clients can go on.
         """
+        if self._sending.trouble.recently_cut_off():
+            raise StuckError("Kafka was away until the session in the group had ended")
         if not positions:
             return
         reason = AbortedError("a probe after lost partitions")
@@ -239,6 +255,8 @@ class ExactlyOnce:
                 return call()
             except KafkaException as failure:
                 error = failure.args[0]
+                # Here the client tells of a broken connection, which decides what being fenced means.
+                self._producer.poll(0)
                 if error.fatal():
                     raise fatal(doing, error) from failure
                 if error.retriable():

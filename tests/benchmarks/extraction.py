@@ -27,6 +27,7 @@ from services.runtime.log import logger
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Batch, Outputs
 from services.runtime.stepping import Turn
+from services.runtime.trouble import Trouble
 from services.runtime.writer import Sending
 from tests.benchmarks.pipeline.load import Load, events, items
 
@@ -53,7 +54,7 @@ class Bench:
         self.processor.load(decode(ITEMS, 0, 0, loaded, self.processor.decoders[ITEMS])[0])
         for partition in range(self._settings.user_partitions):
             self.processor.open(partition)
-        self._sending = Sending(cast(Any, _Dropping()), "", Metrics(), logger(), lambda: None)
+        self._sending = Sending(cast(Any, _Dropping()), "", Metrics(), Trouble(logger()), lambda: None)
         self._ends: dict[Place, int] = defaultdict(int)
         self._lists = codec_for(LISTS)
         self._catalogue = catalogue

@@ -100,8 +100,7 @@ def test_json_is_unharmed_by_a_warning(run: Run, topics: None, environment: dict
 def test_mismatch_is_named_with_its_remedy(run: Run, topics: None) -> None:
     """Other partition counts than those on the cluster are a clear error."""
     result = run("topics", "check", "--user-partitions", "3", code=1)
-    assert "has 4 partitions where 3 are configured" in result.output
-    assert "STREAMREC_USER_PARTITIONS" in result.output
+    assert result.output.count("4 partitions where 3 are configured. Set STREAMREC_USER_PARTITIONS=4.") == 1
 
 
 def test_produce_sends_files_and_tail_shows_them(run: Run, topics: None, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from services.runtime.admin import (
     check_topics,
     create_topics,
     require_topics,
+    told,
     wait_for_broker,
 )
 from services.runtime.settings import KafkaSettings
@@ -63,7 +64,7 @@ def test_create_is_idempotent(settings: KafkaSettings) -> None:
 
 def test_missing_topics_are_named(settings: KafkaSettings) -> None:
     """A service on an empty cluster is told which topics are missing and how to make them."""
-    with pytest.raises(TopicsError, match=r"\.interactions: does not exist.*topics create") as caught:
+    with pytest.raises(TopicsError, match=r"\.interactions, .*features: missing.*topics create") as caught:
         require_topics(settings, ["interactions", "features"])
     assert f"{settings.topic_prefix}features" in str(caught.value)
     assert "item-state" not in str(caught.value)
@@ -75,7 +76,7 @@ def test_what_exists_is_kept_and_the_rest_is_created(settings: KafkaSettings) ->
     reports = {report.topic: report for report in create_topics(settings)}
     assert (reports["interactions"].action, reports["interactions"].partitions) == ("exists", 5)
     whats = [problem.what for problem in reports["interactions"].problems]
-    assert any("has 5 partitions where 3 are configured" in what for what in whats)
+    assert any("5 partitions where 3 are configured" in what for what in whats)
     assert any("message.timestamp.type is CreateTime, needed is LogAppendTime" in what for what in whats)
     assert reports["features"].action == "created"
     assert reports["features"].problems == ()
@@ -84,9 +85,21 @@ def test_what_exists_is_kept_and_the_rest_is_created(settings: KafkaSettings) ->
 def test_partition_counts_that_differ_are_refused(settings: KafkaSettings) -> None:
     """A service does not start on topics that are not co-partitioned, and is told what to set."""
     create_topics(settings)
-    with pytest.raises(TopicsError, match=r"has 3 partitions where 4 are configured.*STREAMREC_USER_PARTITIONS=3"):
+    with pytest.raises(TopicsError, match="STREAMREC_USER_PARTITIONS=3") as caught:
         require_topics(_with(settings, user_partitions=4), ["interactions", "features"])
+    assert str(caught.value) == (
+        f"The topics are not as this service needs them. {settings.topic_prefix}interactions, "
+        f"{settings.topic_prefix}features: 3 partitions where 4 are configured. Set STREAMREC_USER_PARTITIONS=3."
+    )
     require_topics(_with(settings, user_partitions=4), ["item-deltas"])
+
+
+def test_one_topic_that_differs_from_its_kind_is_named(settings: KafkaSettings) -> None:
+    """No setting fits all of them: the one that is to go is named, once."""
+    _make(settings, "features", 5, **{"message.timestamp.type": "LogAppendTime", "max.message.bytes": "16777216"})
+    create_topics(settings)
+    (line,) = told(check_topics(settings))
+    assert line.startswith(f"{settings.topic_prefix}features: 5 partitions where 3 are configured. All user-keyed")
 
 
 def test_wrong_cleanup_is_refused(settings: KafkaSettings) -> None:
@@ -94,7 +107,7 @@ def test_wrong_cleanup_is_refused(settings: KafkaSettings) -> None:
     _make(settings, "user-state", 3, **{"cleanup.policy": "delete"})
     found = check_topics(settings, ["user-state"])
     assert {problem.what.split(" is ")[0] for problem in found} >= {"cleanup.policy", "message.timestamp.type"}
-    assert "--add-config 'cleanup.policy=[compact]'" in str(found[0])
+    assert "--add-config 'cleanup.policy=[compact]'" in found[0].fix
 
 
 def test_retention_is_the_operator_s(settings: KafkaSettings) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.runtime.replica import Replica
 from services.runtime.settings import SettingsError
@@ -60,6 +63,26 @@ def test_a_damaged_epoch_file_is_no_epoch(tmp_path: Path) -> None:
     (tmp_path / "svc" / "a" / "lock").write_text("17956018550161795601855018")
     again = Replica.take(tmp_path, "svc", "a")
     assert again.next_epoch(lambda: 7) == 7
+    again.release()
+
+
+def test_a_full_disk_costs_the_note_of_the_epoch_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log names the file, epochs go on, the last noted epoch stays, and the name is given up without an error."""
+    replica = Replica.take(tmp_path, "svc", "a")
+    assert replica.next_epoch(lambda: 100) == 100
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(os, "pwrite", full)
+        assert [replica.next_epoch(lambda: 100) for _ in range(2)] == [101, 102]
+        replica.release()
+    assert [(line["event"], line["path"]) for line in logs] == [
+        ("epoch.not_noted", str(tmp_path / "svc" / "a" / "lock"))
+    ] * 2
+    again = Replica.take(tmp_path, "svc", "a")
+    assert again.next_epoch(lambda: 7) == 101
     again.release()
 
 

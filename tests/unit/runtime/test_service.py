@@ -1,0 +1,110 @@
+"""How a loop's end is judged: built anew, or the end of the process, said in one line or with a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+from structlog.testing import capture_logs
+
+from services.contracts.edge import RegistryError
+from services.model_update.mismatch import ModelMismatchError
+from services.recommendation_publishing.engine import ModelMismatchError as PublishingMismatchError
+from services.runtime import admin, service
+from services.runtime.errors import FencedError, StuckError
+from services.runtime.log import configure, logger
+from services.runtime.settings import RuntimeSettings
+from services.runtime.trouble import Trouble
+
+REFUSED = KafkaException(KafkaError(KafkaError._FATAL))
+
+
+class Loop:
+    """Ends with an error, or well."""
+
+    def __init__(self, error: BaseException | None, *, cut_off: bool = False) -> None:
+        self.processor: Any = None
+        self.epoch = 7
+        self.log = logger(processor="p")
+        self.trouble = Trouble(self.log)
+        self.error = error
+        if cut_off:
+            self.trouble(KafkaError(KafkaError._TRANSPORT))
+
+    def run(self) -> None:
+        """End."""
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Loop]:
+    """Loops that are built anew: they end well."""
+    loops: list[Loop] = []
+
+    def build(*_: Any, instead_of: Loop) -> Loop:
+        loops.append(Loop(None))
+        assert instead_of.error is not None
+        return loops[-1]
+
+    monkeypatch.setattr(service, "build", build)
+    monkeypatch.setattr(admin, "wait_for_broker", lambda *_, **__: True)
+    return loops
+
+
+def _guard(loop: Loop) -> None:
+    made = service._Service("svc", RuntimeSettings(), lambda *_: [])
+    made._replica = cast(Any, None)
+    made._loops = [cast(Any, loop)]
+    made._guard(0)
+
+
+@pytest.mark.parametrize("error", [StuckError("no answer"), FencedError("fenced"), REFUSED])
+def test_after_a_broken_connection_the_loop_is_built_anew(built: list[Loop], error: BaseException) -> None:
+    """Whatever the client came to in the broker's absence, new clients go on, once."""
+    with capture_logs() as logs:
+        _guard(Loop(error, cut_off=True))
+    assert [line["event"] for line in logs if line["event"].startswith("loop.")] == ["loop.rebuild"]
+    assert len(built) == 1
+
+
+def test_a_namesake_ends_the_process(built: list[Loop]) -> None:
+    """Fenced while the connection was whole: another process has the name, and the log says what to do."""
+    with capture_logs() as logs:
+        _guard(Loop(FencedError("give every replica its own STREAMREC_INSTANCE")))
+    assert [(line["event"], line["kind"]) for line in logs] == [("loop.failed", "FencedError")]
+    assert not built
+
+
+def test_a_refusal_without_an_explanation_has_its_traceback(built: list[Loop]) -> None:
+    """With the connection whole it is a fault of ours."""
+    with capture_logs() as logs:
+        _guard(Loop(REFUSED))
+    assert [line["event"] for line in logs] == ["loop.crashed"]
+    assert not built
+
+
+@pytest.fixture
+def log_as_before() -> Iterator[None]:
+    """Other tests find the log as it was."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("log_as_before")
+@pytest.mark.parametrize("kind", [ModelMismatchError, PublishingMismatchError, RegistryError])
+def test_what_tells_the_operator_what_to_do_is_one_line(
+    capsys: pytest.CaptureFixture[str], kind: type[Exception]
+) -> None:
+    """No traceback buries the message."""
+    configure("json")
+    _guard(Loop(kind("dim is 32 there and 16 here")))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert '"event": "loop.failed"' in line
+    assert '"reason": "dim is 32 there and 16 here"' in line
+    assert "Traceback" not in line
+    assert "exception" not in line

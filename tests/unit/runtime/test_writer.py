@@ -1,0 +1,91 @@
+"""What the exactly-once writer does about a connection that was broken; its transactions are tested on a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from services.runtime.errors import FencedError, StuckError
+from services.runtime.log import logger
+from services.runtime.metrics import Metrics
+from services.runtime.trouble import Trouble
+from services.runtime.writer import ExactlyOnce, Sending
+
+POSITIONS = {("in", 0): 7}
+
+
+class Client:
+    """A producer whose id somebody else has taken. It tells of its connection when it is polled."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.tell: Callable[[], None] = lambda: None
+
+    def begin_transaction(self) -> None:
+        """Fine: nothing is asked of the broker."""
+        self.calls.append("begin")
+
+    def produce(self, *_: object) -> None:
+        """Not called here."""
+        raise AssertionError
+
+    def send_offsets_to_transaction(self, *_: object) -> None:
+        """Fenced."""
+        self.calls.append("send_offsets")
+        raise KafkaException(KafkaError(KafkaError._FENCED, "taken", fatal=True))
+
+    def poll(self, _timeout: float) -> int:
+        """Callbacks."""
+        self.tell()
+        return 0
+
+
+class Members:
+    """A group that takes anything."""
+
+    def metadata(self) -> object:
+        """Of no group."""
+        return None
+
+    def commit(self, _offsets: object) -> None:
+        """Not called here."""
+        raise AssertionError
+
+
+def _writer(client: Client) -> tuple[ExactlyOnce, Trouble]:
+    trouble = Trouble(logger())
+    sending = Sending(cast(Any, client), "", Metrics(), trouble, lambda: None)
+    return ExactlyOnce(sending, Members(), 1.0), trouble
+
+
+def test_lost_partitions_are_asked_about() -> None:
+    """With its connections whole, a loop that lost its partitions asks for an heir before it joins again."""
+    client = Client()
+    writer, _ = _writer(client)
+    with pytest.raises(FencedError, match="STREAMREC_INSTANCE"):
+        writer.lost(POSITIONS)
+    assert client.calls == ["begin", "send_offsets"]
+
+
+def test_nothing_is_asked_after_a_broken_connection() -> None:
+    """The broker was away: new clients go on, at once, so that the group's callback need not wait for its return."""
+    client = Client()
+    writer, trouble = _writer(client)
+    trouble(KafkaError(KafkaError._TRANSPORT))
+    for positions in ({}, POSITIONS):
+        with pytest.raises(StuckError):
+            writer.lost(positions)
+    assert client.calls == []
+
+
+def test_a_broken_connection_is_known_when_the_fence_is_met() -> None:
+    """The loop was inside a step while the broker was away: what the client has to tell is heard before judging."""
+    client = Client()
+    writer, trouble = _writer(client)
+    client.tell = lambda: trouble(KafkaError(KafkaError._TRANSPORT))
+    with pytest.raises(FencedError):
+        writer.write((), POSITIONS)
+    assert trouble.recently_cut_off()
