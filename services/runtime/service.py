@@ -159,17 +159,24 @@ class _Service:
                     # The loop ran for a while: this is another death than the last one.
                     give_up = time.monotonic() + _NAME_PATIENCE_S
                 self._stop.wait(_NAME_PAUSE_S)
-                if time.monotonic() > give_up or not self._rebuild(place, error, "its session is waited for"):
+                if time.monotonic() > give_up:
                     return self._failed_with(loop, error)
+                if not self._rebuild(place, error, "its session is waited for"):
+                    return None
             except (FencedError, StuckError, KafkaException) as error:
                 excused = isinstance(error, StuckError) or loop.trouble.recently_cut_off()
-                if not excused or not self._rebuild(place, error, "Kafka was away lately"):
+                if not excused:
                     return self._failed_with(loop, error)
+                if not self._rebuild(place, error, "Kafka was away lately"):
+                    return None
             except BaseException as error:  # whatever ends a loop must end the process
                 return self._failed_with(loop, error)
 
     def _rebuild(self, place: int, reason: FatalError | KafkaException, because: str) -> bool:
-        """Begin again with new clients, as a new process would; false when the service stops meanwhile."""
+        """Begin again with new clients, as a new process would; false when the service stops meanwhile.
+
+        That is a clean stop: what the old loop had not committed is processed at the next start.
+        """
         loop = self._loops[place]
         loop.log.warning("loop.rebuild", reason=str(reason), because=because)
 

@@ -55,11 +55,12 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Loop]:
     return loops
 
 
-def _guard(loop: Loop) -> None:
+def _guard(loop: Loop) -> service._Service:
     made = service._Service("svc", RuntimeSettings(), lambda *_: [])
     made._replica = cast(Any, None)
     made._loops = [cast(Any, loop)]
     made._guard(0)
+    return made
 
 
 @pytest.mark.parametrize("error", [StuckError("no answer"), FencedError("fenced"), REFUSED])
@@ -69,6 +70,12 @@ def test_after_a_broken_connection_the_loop_is_built_anew(built: list[Loop], err
         _guard(Loop(error, cut_off=True))
     assert [line["event"] for line in logs if line["event"].startswith("loop.")] == ["loop.rebuild"]
     assert len(built) == 1
+
+
+def test_a_stop_while_kafka_is_away_is_a_clean_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to stop while a broker is waited for, a service has not failed: nothing is left that could be committed."""
+    monkeypatch.setattr(admin, "wait_for_broker", lambda *_, **__: False)
+    assert not _guard(Loop(StuckError("no answer"), cut_off=True))._failed
 
 
 def test_a_namesake_ends_the_process(built: list[Loop]) -> None:
