@@ -8,6 +8,8 @@ from rich.table import Table
 
 from services.cli.show import table
 
+_UNTIL = {"item-shard": "until its last sweep, which waits for its turn"}
+
 
 def tables(result: dict[str, Any]) -> list[Table]:
     """What was measured, for people."""
@@ -26,7 +28,12 @@ def _throughput(result: dict[str, Any]) -> Table:
         ),
     ]
     rows += [
-        (f"  {name}", f"{rate:,.0f}", f"{rate / limit['events_per_s']:.2f}", "until it had nothing left")
+        (
+            f"  {name}",
+            f"{rate:,.0f}",
+            f"{rate / limit['events_per_s']:.2f}",
+            _UNTIL.get(name, "until it had nothing left"),
+        )
         for name, rate in full["events_per_s_by_service"].items()
     ]
     rows.append(("system, half speed", f"{half['events'] / half['sent_s']:,.0f}", "", f"{half['lists']:,} lists"))
