@@ -177,7 +177,7 @@ class FeatureExtraction:
         out.send(FEATURES, BATCH_KEY, features.encode(seal), partition)
         out.count("interactions_total", accepted, (("fate", "accepted"),))
         for fate in LEFT_OUT:
-            out.count("interactions_total", len(seal[fate]), (("fate", fate),))  # type: ignore[literal-required]
+            out.count("interactions_total", len(seal[fate]), (("fate", fate),))  # type: ignore[literal-required]  # four of its keys
 
     def _row(self, user_id: str, user: User, partition: int, appended_ms: int, owed: Changes) -> ExtractionRow:
         """A user's row to work on; a new one when nothing is known, or what is known is too old."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from services.contracts.keys import partitions_of
 from services.model.arrays import I32, I64, U64
-from services.model.events import EventBatch
+from services.model.events import EventBatch, event_seed
 from services.model_update.columns import Features
 from services.model_update.plain import CONTENT, CONTEXT, ITEM
 
@@ -44,5 +44,7 @@ def event_batch(features: Features, rows: I64, slots: I32, seeds: U64, item_part
 
 
 def seeds_of(partitions: I64, offsets: I64) -> U64:
-    """uint64[n] seeds of the events at these places: `model.events.event_seed`, for many."""
-    return (partitions & 0xFFFF).astype(np.uint64) << np.uint64(48) | offsets.astype(np.uint64)
+    """uint64[n] seeds of the events at these places: `event_seed`, for many."""
+    distinct, which = np.unique(partitions, return_inverse=True)
+    bases = np.array([event_seed(partition, 0) for partition in distinct.tolist()], np.uint64)
+    return bases[which] | offsets.astype(np.uint64)
