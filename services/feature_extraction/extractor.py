@@ -135,6 +135,14 @@ class Extractor:
         row["e"] = self.epoch
         return extracted
 
+    def time_error(self, event: InteractionEvent, appended_ms: int) -> ValueError:
+        """Why the event time of an interaction is refused."""
+        try:
+            self.timing.event_time(event["event_time"], appended_ms)
+        except ValueError as error:
+            return error
+        raise AssertionError("the event time is right")
+
     def _again(
         self, user: User, row: ExtractionRow, event: InteractionEvent, offset: int, times: tuple[int, int]
     ) -> Extracted:

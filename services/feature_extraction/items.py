@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from services.contracts.inner.features import pack_features, unpack_features
-from services.contracts.keys import KIND_CATEGORY, content_features, feature_kind
+from services.contracts.keys import KIND_CATEGORY, content_features, feature_kind, item_key
 
 _COUNT = struct.Struct("<I")
 _NOTHING: tuple[bytes, Sequence[int]] = (b"", [])
@@ -21,8 +21,7 @@ class ItemTable:
 
     def __init__(self) -> None:
         """Start empty."""
-        # uint32: how many of the features are categories (they come first), then the features.
-        self._content: dict[str, bytes] = {}
+        self._content: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         """Number of items described."""
@@ -30,17 +29,25 @@ class ItemTable:
 
     def put(self, item_id: str, record: Mapping[str, Any] | None) -> None:
         """Take in an item's record; None forgets the item."""
+        key = item_key(item_id)
         if record is None:
-            self._content.pop(item_id, None)
+            self._content.pop(key, None)
         else:
             features = content_features(record)
             categories = sum(feature_kind(feature) == KIND_CATEGORY for feature in features)
-            self._content[item_id] = _COUNT.pack(categories) + pack_features(features)
+            self._content[key] = _COUNT.pack(categories) + pack_features(features)
+
+    def packed(self, key: bytes) -> bytes:
+        """How many of the content features of the item with a key are categories, and the features: uint32[], packed.
+
+        Categories come first. Empty for an item without metadata.
+        """
+        return self._content.get(key, b"")
 
     def content(self, item_id: str) -> tuple[bytes, Sequence[int]]:
         """(all content features as they travel, those that are categories); empty for an item without metadata."""
-        packed = self._content.get(item_id)
-        return _NOTHING if packed is None else _unpacked(packed)
+        packed = self.packed(item_key(item_id))
+        return _unpacked(packed) if packed else _NOTHING
 
 
 @lru_cache(maxsize=_UNPACKED_ITEMS)

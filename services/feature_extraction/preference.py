@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from services.contracts.inner.extraction_state import ExtractionRow
 
 _DAY_MS = 86_400_000
-_SMALLEST = 1e-3
+SMALLEST = 1e-3
 """What a dislike leaves of a category below this is nothing: a thousandth of one event."""
-_REBASE_EXPONENT = 64.0
+REBASE_EXPONENT = 64.0
 """Half-lives after the landmark at which it moves: far from the range of a double, and rare."""
 
 
@@ -49,7 +49,7 @@ class Preferences:
         if not names:
             row["pt"] = event_ms
         exponent = (event_ms - row["pt"]) * self._per_ms
-        if exponent > _REBASE_EXPONENT:
+        if exponent > REBASE_EXPONENT:
             factor = math.exp2(-exponent)
             weights[:] = [old * factor for old in weights]
             row["pt"], exponent = event_ms, 0.0
@@ -60,7 +60,7 @@ class Preferences:
                 place = names.index(name)
                 changed = weights.pop(place) + share
                 del names[place]
-                if share < 0 and changed < _SMALLEST * unit:
+                if share < 0 and changed < SMALLEST * unit:
                     continue
             elif share < 0:
                 continue

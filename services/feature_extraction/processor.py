@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from services.contracts.edge import RecommendationList
+import numpy as np
+
+from services.contracts.edge import InteractionEvent, RecommendationList
 from services.contracts.inner import extraction_state as states
 from services.contracts.inner import features
 from services.contracts.inner.extraction_state import ExtractionRow
 from services.contracts.inner.features import BATCH_KEY, LEFT_OUT, EraseFeature, ExtractionBatch
 from services.contracts.inner.weights import WEIGHTS_KEY
 from services.contracts.keys import partition_of, user_key
+from services.feature_extraction.columns import Columns, Kept
 from services.feature_extraction.extractor import Extractor
+from services.feature_extraction.interactions import InteractionReader
+from services.feature_extraction.kernels.batch import DUPLICATE, LATE, PLAIN, WRONG_TIME
 from services.feature_extraction.settings import ExtractionSettings
 from services.feature_extraction.users import User, UserTable
 from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
@@ -46,15 +51,19 @@ class FeatureExtraction:
     name = NAME
     inputs = Inputs(leading=INTERACTIONS, followers=(LISTS, ERASURES), tables=(ITEMS,), state=(STATE,))
 
-    def __init__(self, settings: ExtractionSettings, decoders: dict[str, Decoder]) -> None:
+    def __init__(
+        self, settings: ExtractionSettings, decoders: dict[str, Decoder], reader: InteractionReader
+    ) -> None:
         """Make the processor.
 
         Args:
             settings: the features and their bounds.
-            decoders: one per input topic. Interactions and erasure requests decode to (record, the bytes as they
-                came): what came to a wrong partition is written again as it was.
+            decoders: one per input topic. Interactions stay as they came; erasure requests decode to (record, the
+                bytes as they came): what came to a wrong partition is written again as it was.
+            reader: reads interactions.
         """
         self.decoders = decoders
+        self._reader = reader
         self._settings = settings
         self._ceiling = max(1, settings.extraction_max_users // settings.user_partitions)
         self.start(0)
@@ -63,6 +72,7 @@ class FeatureExtraction:
         """Forget everything."""
         self._extractor = Extractor(self._settings)
         self._extractor.epoch = epoch
+        self._columns = Columns(self._settings, self._extractor, self._owns)
         self._tables: dict[int, UserTable] = {}
 
     def open(self, partition: int) -> None:
@@ -99,7 +109,7 @@ class FeatureExtraction:
             owed = changes.setdefault(slice_.partition, Changes())
             if slice_.topic == INTERACTIONS:
                 self._interactions(slice_, owed, out)
-                out.observe("append_age_seconds", [(batch.now_ms - ts) / 1000 for ts in slice_.timestamps])
+                out.observe("append_age_seconds", (batch.now_ms - np.array(slice_.timestamps)) / 1000)
             elif slice_.topic == LISTS:
                 self._lists(slice_, owed)
             else:
@@ -125,59 +135,100 @@ class FeatureExtraction:
             yield STATE, key, value
 
     def _interactions(self, slice_: Slice, owed: Changes, out: Outputs) -> None:
+        """Ordinary users on columns, in one pass; what is left to the plain extractor one by one, each at its place."""
         partition, table = slice_.partition, self._tables[slice_.partition]
-        extract, is_idle, send = self._extractor.interaction, self._extractor.is_idle, out.send
+        found = self._reader.read(slice_.values)
+        taken = self._columns.take(slice_, found, table)
         seal = _seal(slice_)
-        dirty, accepted, newest_ms = owed.users, 0, table.newest_ts
-        for offset, appended_ms, _, value in slice_rows(slice_):
-            if value is None:
-                out.refuse(INTERACTIONS, partition, offset, _NO_VALUE)
-                seal["dead"].append(offset)
-                continue
-            event, raw = value
-            user_id = event["user_id"]
-            known = table.find(user_id)
-            if known is None and not self._owns(partition, user_id):
-                _move(INTERACTIONS, user_id, raw, self._settings.user_partitions, out)
-                seal["moved"].append(offset)
-                continue
-            user = known or User()
-            row = user.row
-            if row is None or is_idle(row, appended_ms):
-                row = self._row(user_id, user, partition, appended_ms, owed)
-            try:
-                extracted = extract(user, row, event, offset, appended_ms)
-            except ValueError as error:
-                out.refuse(INTERACTIONS, partition, offset, str(error))
-                seal["dead"].append(offset)
-                continue
-            if extracted.fate != "accepted":
-                seal[extracted.fate].append(offset)
-                continue
-            if known is None:
-                for evicted in table.add(user_id, user):
-                    self._forget(table, *evicted, owed)
+        for fate, code in (("dup", DUPLICATE), ("late", LATE)):
+            seal[fate] += [slice_.offsets[i] for i in np.flatnonzero(taken.fates == code).tolist()]  # type: ignore[literal-required]  # two of its keys
+        for i in np.flatnonzero(taken.fates == WRONG_TIME).tolist():
+            self._refuse(slice_, i, self._extractor.time_error(found.event(i), slice_.timestamps[i]), seal, out)
+        refused, kept = dict(found.refused), iter(taken.kept)
+        next_kept = next(kept, None)
+        sent = 0
+        for i in (*np.flatnonzero(taken.fates == PLAIN).tolist(), len(slice_.offsets)):
+            while next_kept is not None and next_kept.last < i:
+                self._keep(table, next_kept, owed)
+                next_kept = next(kept, None)
+            upto = int(np.searchsorted(taken.accepted, i))
+            out.send_all(FEATURES, taken.keys[sent:upto], taken.records[sent:upto], partition)
+            sent = upto
+            if i == len(slice_.offsets):
+                break
+            if slice_.values[i] is None or i in refused:
+                self._refuse(slice_, i, refused.get(i, ValueError(_NO_VALUE)), seal, out)
             else:
-                table.touch(user_id)
-                # Rows are written in the order of recency, so that a restore finds it again.
-                dirty.pop(user_id, None)
-            dirty[user_id] = user
-            user.row = row
-            key = user_key(user_id)
-            if extracted.sealed is not None:
-                number, entries = extracted.sealed
-                chunk = states.encode({"v": states.VERSION, "k": number, "d": entries})
-                owed.records[states.window_key(key, number % self._extractor.window.chunks)] = chunk
-            for record in extracted.records:
-                send(FEATURES, key, record, partition)
-            accepted += 1
-            newest_ms = max(newest_ms, appended_ms)
-        table.newest_ts, seal["n"] = newest_ms, accepted
-        seal["dead"].sort()
+                self._plain(slice_, i, found.event(i), owed, seal, out)
+        seal["n"] += len(taken.accepted)
+        newest = np.array(slice_.timestamps)[taken.accepted].max(initial=table.newest_ts)
+        table.newest_ts = max(table.newest_ts, int(newest))
+        for fate in LEFT_OUT:
+            seal[fate].sort()  # type: ignore[literal-required]  # four of its keys
         out.send(FEATURES, BATCH_KEY, features.encode(seal), partition)
-        out.count("interactions_total", accepted, (("fate", "accepted"),))
+        out.count("interactions_total", seal["n"], (("fate", "accepted"),))
         for fate in LEFT_OUT:
             out.count("interactions_total", len(seal[fate]), (("fate", fate),))  # type: ignore[literal-required]  # four of its keys
+
+    def _plain(
+        self, slice_: Slice, i: int, event: InteractionEvent, owed: Changes, seal: ExtractionBatch, out: Outputs
+    ) -> None:
+        """One interaction by the plain extractor."""
+        partition, table = slice_.partition, self._tables[slice_.partition]
+        offset, appended_ms, user_id = slice_.offsets[i], slice_.timestamps[i], event["user_id"]
+        known = table.find(user_id)
+        if known is None and not self._owns(partition, user_id):
+            _move(INTERACTIONS, user_id, slice_.values[i], self._settings.user_partitions, out)
+            seal["moved"].append(offset)
+            return
+        user = known or User()
+        row = user.row
+        if row is None or self._extractor.is_idle(row, appended_ms):
+            row = self._row(user_id, user, partition, appended_ms, owed)
+        try:
+            extracted = self._extractor.interaction(user, row, event, offset, appended_ms)
+        except ValueError as error:
+            self._refuse(slice_, i, error, seal, out)
+            return
+        if extracted.fate != "accepted":
+            seal[extracted.fate].append(offset)
+            return
+        user.row = row
+        self._enter(table, user_id, user, owed)
+        key = user_key(user_id)
+        if extracted.sealed is not None:
+            self._owe_chunk(key, *extracted.sealed, owed)
+        for record in extracted.records:
+            out.send(FEATURES, key, record, partition)
+        seal["n"] += 1
+        table.newest_ts = max(table.newest_ts, appended_ms)
+
+    def _keep(self, table: UserTable, kept: Kept, owed: Changes) -> None:
+        """Take over an ordinary user as the kernels left them."""
+        self._enter(table, kept.user_id, kept.user, owed)
+        for number, entries in kept.sealed:
+            self._owe_chunk(user_key(kept.user_id), number, entries, owed)
+
+    def _enter(self, table: UserTable, user_id: str, user: User, owed: Changes) -> None:
+        """A user did something: the most recently active one, with a row to be written."""
+        if table.find(user_id) is None:
+            for evicted in table.add(user_id, user):
+                self._forget(table, *evicted, owed)
+        else:
+            table.touch(user_id)
+            # Rows are written in the order of recency, so that a restore finds it again.
+            owed.users.pop(user_id, None)
+        owed.users[user_id] = user
+
+    def _owe_chunk(self, key: bytes, number: int, entries: bytes, owed: Changes) -> None:
+        chunk = states.encode({"v": states.VERSION, "k": number, "d": entries})
+        owed.records[states.window_key(key, number % self._extractor.window.chunks)] = chunk
+
+    @staticmethod
+    def _refuse(slice_: Slice, i: int, error: ValueError, seal: ExtractionBatch, out: Outputs) -> None:
+        exception = "Refused" if type(error) is ValueError else type(error).__name__
+        out.refuse(INTERACTIONS, slice_.partition, slice_.offsets[i], str(error), exception)
+        seal["dead"].append(slice_.offsets[i])
 
     def _row(self, user_id: str, user: User, partition: int, appended_ms: int, owed: Changes) -> ExtractionRow:
         """A user's row to work on; a new one when nothing is known, or what is known is too old."""
@@ -289,9 +340,8 @@ def _write(partition: int, owed: Changes, out: Outputs) -> None:
             out.send(STATE, key, value, partition)
     for user_id, user in owed.users.items():
         if user.row is not None:
-            user.packed = states.encode(user.row)
-            user.row = None
-            out.send(STATE, user_key(user_id), user.packed, partition)
+            user.packed, user.row = states.encode(user.row), None
+        out.send(STATE, user_key(user_id), user.packed, partition)
 
 
 def _seal(slice_: Slice) -> ExtractionBatch:

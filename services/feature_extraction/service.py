@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.contracts.edge import EdgeCodec, codec_for, decode_item
+from services.contracts.edge import Registry, codec_for, decode_item
 from services.contracts.inner import weights
 from services.feature_extraction.attribution import ATTRIBUTED_FIELDS
+from services.feature_extraction.interactions import InteractionReader
 from services.feature_extraction.processor import (
     ERASURES,
     INTERACTIONS,
@@ -24,22 +25,22 @@ from services.runtime.service import run
 
 def processors(settings: ExtractionSettings, _shard: str) -> list[Processor]:
     """The one processor of this service."""
-    return [FeatureExtraction(settings, decoders(settings))]
-
-
-def decoders(settings: ExtractionSettings) -> dict[str, Decoder]:
-    """The decoders of every topic that is read, by logical name."""
     registry = registry_of(settings)
-    events, erasures, items = (
-        codec_for(topic, registry, settings.topic_prefix) for topic in (INTERACTIONS, ERASURES, ITEMS)
-    )
+    events = codec_for(INTERACTIONS, registry, settings.topic_prefix)
+    return [FeatureExtraction(settings, decoders(settings, registry), InteractionReader(events))]
+
+
+def decoders(settings: ExtractionSettings, registry: Registry | None = None) -> dict[str, Decoder]:
+    """The decoders of every topic that is read, by logical name."""
+    erasures, items = (codec_for(topic, registry, settings.topic_prefix) for topic in (ERASURES, ITEMS))
     lists = codec_for(LISTS, registry, settings.topic_prefix, ATTRIBUTED_FIELDS)
 
-    def input_of(codec: EdgeCodec[Any]) -> Decoder:
-        def decode(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
-            return None if value is None else (codec.decode(value), value)
+    def interaction(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+        # Read many at a time (`InteractionReader`).
+        return value
 
-        return decode
+    def erasure(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
+        return None if value is None else (erasures.decode(value), value)
 
     def item(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
         name = _text(key)
@@ -60,7 +61,7 @@ def decoders(settings: ExtractionSettings) -> dict[str, Decoder]:
         _text(key)
         return value
 
-    return {INTERACTIONS: input_of(events), ERASURES: input_of(erasures), ITEMS: item, LISTS: served, STATE: state}
+    return {INTERACTIONS: interaction, ERASURES: erasure, ITEMS: item, LISTS: served, STATE: state}
 
 
 def main() -> int:

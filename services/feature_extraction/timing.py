@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-_YEAR_10000_MS = 253_402_300_800_000
+YEAR_10000_MS = 253_402_300_800_000
 
 DAY_MS = 86_400_000
-_LIKE_SECONDS_MS = 366 * DAY_MS
+LIKE_SECONDS_MS = 366 * DAY_MS
 """A number that is a time of the last year, taken as seconds, is taken for one. As milliseconds it is a few
 hours of January 1970."""
 
@@ -31,11 +31,11 @@ class Timing:
         """
         if stated_ms is None:
             return appended_ms
-        if -self._max_future_ms <= appended_ms - stated_ms * 1000 <= _LIKE_SECONDS_MS:
+        if -self._max_future_ms <= appended_ms - stated_ms * 1000 <= LIKE_SECONDS_MS:
             raise ValueError(f"event_time {stated_ms} looks like seconds; it must be in milliseconds since 1970")
         if 0 <= stated_ms <= appended_ms + self._max_future_ms:
             return stated_ms
-        if not 0 <= stated_ms < _YEAR_10000_MS:
+        if not 0 <= stated_ms < YEAR_10000_MS:
             raise ValueError(f"event_time {stated_ms} is not in milliseconds since 1970")
         return appended_ms
 

@@ -59,6 +59,11 @@ class UserTable:
         """Users kept."""
         return len(self._users)
 
+    @property
+    def room(self) -> int:
+        """Users that can be added without somebody having to make room."""
+        return self._ceiling - len(self._users)
+
     def find(self, user_id: str) -> User | None:
         """A user that is known."""
         return self._users.get(user_id)

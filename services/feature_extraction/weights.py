@@ -35,9 +35,9 @@ DEFAULTS: Mapping[str, float] = {
     UNANSWERED: -0.1,
 }
 
-_RATINGS_NEEDED = 5
+RATINGS_NEEDED = 5
 """A mean of fewer ratings is no standard to hold a rating against."""
-_SMALLEST_DEVIATION = 0.1
+SMALLEST_DEVIATION = 0.1
 """Share of the mean: a user who always gives the same rating has no deviation of their own."""
 
 
@@ -93,8 +93,8 @@ class Weights:
         """
         count, mean, squares = row["r"]
         weight = self.table["rating"]
-        if count >= _RATINGS_NEEDED:
-            deviation = max(math.sqrt(squares / (count - 1)), _SMALLEST_DEVIATION * abs(mean))
+        if count >= RATINGS_NEEDED:
+            deviation = max(math.sqrt(squares / (count - 1)), SMALLEST_DEVIATION * abs(mean))
             if value < mean - self._margin * deviation:
                 weight = self.table[RATING_LOW]
         count += 1

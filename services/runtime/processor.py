@@ -6,8 +6,9 @@ hands it batches, writes what it sends and commits: one `step` is one transactio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from services.runtime.metrics import CounterName, GaugeName, Labels, ObservationName, Values
@@ -96,6 +97,10 @@ class Outputs:
     ) -> None:
         """Append one record."""
         self.records.append(Output(topic, key, value, partition, headers))
+
+    def send_all(self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], partition: int) -> None:
+        """Append a record of each key and value."""
+        self.records.extend(map(Output, repeat(topic), keys, values, repeat(partition)))
 
     def refuse(self, topic: str, partition: int, offset: int, why: str, exception: str = "Refused") -> None:
         """Send an input record of this batch to dead-letters, with its original bytes.

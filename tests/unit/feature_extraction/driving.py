@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.contracts.edge import codec_for
 from services.contracts.inner import features
 from services.contracts.inner.extraction_state import VERSION, ExtractionRow
 from services.contracts.inner.features import BATCH_KEY
 from services.contracts.keys import partition_of
+from services.feature_extraction.interactions import InteractionReader
 from services.feature_extraction.processor import ERASURES, INTERACTIONS, ITEMS, LISTS, STATE, FeatureExtraction
 from services.feature_extraction.settings import ExtractionSettings
 from services.runtime.processor import Batch, Outputs, Slice
@@ -20,6 +22,7 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 NOW = 1_700_000_000_000
+CODEC = codec_for(INTERACTIONS)
 
 
 def event(user: str = "ann", item: str = "a", **fields: Any) -> dict[str, Any]:
@@ -120,7 +123,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         """Begin the first incarnation."""
-        self.processor = FeatureExtraction(self.settings, {})
+        self.processor = FeatureExtraction(self.settings, {}, InteractionReader(CODEC))
         self.items: list[dict[str, Any]] = []
         self.restart()
 
@@ -179,7 +182,7 @@ class Driver:
 
     def interact(self, *events: dict[str, Any], at: int | None = None, together: bool = False) -> None:
         """Produce events of one user; append time is the event time, or `at`. Each is a batch, or all are one."""
-        rows = [(at or one["event_time"] or NOW, one["user_id"].encode(), (one, b"raw")) for one in events]
+        rows = [(at or one["event_time"] or NOW, one["user_id"].encode(), CODEC.encode(one)) for one in events]
         for chunk in [rows] if together else [[row] for row in rows]:
             self.feed(INTERACTIONS, chunk, home(events[0]["user_id"]))
 

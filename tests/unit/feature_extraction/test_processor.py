@@ -12,6 +12,7 @@ from services.contracts.keys import category_feature, item_hash
 from services.feature_extraction.processor import ITEMS
 from services.feature_extraction.settings import ExtractionSettings
 from tests.unit.feature_extraction.driving import (
+    CODEC,
     DAY_MS,
     HOUR_MS,
     MINUTE_MS,
@@ -54,7 +55,7 @@ def logs(draw: st.DrawFn) -> list[list[tuple[int, bytes, Any]]]:
             list_id=draw(st.sampled_from([None, None, "list"])),
         )
         partition = home(user) if draw(st.integers(0, 9)) else draw(st.integers(0, PARTITIONS - 1))
-        rows[partition].append((appended, user.encode(), (made, b"raw")))
+        rows[partition].append((appended, user.encode(), CODEC.encode(made)))
     return rows
 
 
