@@ -7,6 +7,7 @@ owner and a rebuild compute the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,20 +16,33 @@ import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_FOLDER = Path(__file__).parent
+# numba makes its settings at run time.
+_CACHE = Path(numba.config.CACHE_DIR or _FOLDER / "__pycache__")  # type: ignore[attr-defined]
 
-def _sources() -> str:
-    """A name for the present state of the model's source files."""
-    folder, state = Path(__file__).parent, blake2b(digest_size=8)
-    for path in sorted(folder.rglob("*.py")):
+
+@cache
+def _state(package: str) -> str:
+    """A name for the present state of the source files of a package of ours."""
+    state = blake2b(digest_size=8)
+    for path in sorted((_FOLDER.parent / package).rglob("*.py")):
         state.update(path.read_bytes())
     return state.hexdigest()
 
 
-# By itself numba looks at the file of a kernel alone: it would go on with the old code of a helper that was merged in
-# from another file. Where the folder cannot be written, numba falls back to the user's cache.
-numba.config.CACHE_DIR = str(  # type: ignore[attr-defined]  # numba makes its settings at run time
-    Path(numba.config.CACHE_DIR or Path(__file__).parent / "__pycache__") / f"kernels-{_sources()}"  # type: ignore[attr-defined]
-)
+def _cache_of(module: str) -> Path:
+    """The folder for the machine code of a module's kernels.
+
+    By itself numba looks at the file of a kernel alone: it would go on with the old code of a helper that was merged in
+    from another file. A kernel calls helpers of its own package and of the model.
+    """
+    root, _, rest = module.partition(".")
+    package = rest.partition(".")[0]
+    states = [_state(_FOLDER.name)]
+    if root == _FOLDER.parent.name and package != _FOLDER.name:
+        states.append(_state(package))
+    return _CACHE / "-".join(["kernels", *states])
+
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
 _UNCOUNTED: dict[str, Any] = {**_OPTIONS, "_nrt": False}
@@ -36,16 +50,23 @@ _UNCOUNTED: dict[str, Any] = {**_OPTIONS, "_nrt": False}
 tuple of arrays, costs half of the time of a kernel that is called per event."""
 
 
+def _compile(function: Function, **options: Any) -> Function:
+    # numba fixes the folder of a function when it is decorated. Where that cannot be written, it falls back to the
+    # user's cache.
+    numba.config.CACHE_DIR = str(_cache_of(function.__module__))  # type: ignore[attr-defined]
+    return cast(Function, numba.njit(**options)(function))
+
+
 def kernel(function: Function) -> Function:
     """Compile a function on first use and keep the machine code on disk. It makes no array."""
-    return cast(Function, numba.njit(**_UNCOUNTED)(function))
+    return _compile(function, **_UNCOUNTED)
 
 
 def inline(function: Function) -> Function:
     """Like `kernel`, for helpers that are merged into the loops of their callers."""
-    return cast(Function, numba.njit(**_UNCOUNTED, inline="always")(function))
+    return _compile(function, **_UNCOUNTED, inline="always")
 
 
 def allocating_kernel(function: Function) -> Function:
     """Like `kernel`, for functions that make arrays."""
-    return cast(Function, numba.njit(**_OPTIONS)(function))
+    return _compile(function, **_OPTIONS)

@@ -17,6 +17,7 @@ from services.contracts.inner import features
 from services.contracts.inner.codec import pack
 from services.model.arrays import I32, I64, U8, U32
 from services.model.jit import kernel
+from services.model.texts import distinct
 from services.model_update import decoders
 from services.model_update.plain import CONTENT, UNREAD, USER, Columns, empty_columns, read_plain
 
@@ -49,12 +50,8 @@ class Features:
         Returns:
             (int64[k] a row with each value, int64[n] which of them each row has).
         """
-        n = len(rows)
-        first, which = np.empty(n, np.int64), np.empty(n, np.int64)
-        table = np.zeros(1 << (2 * n).bit_length(), np.int32)
-        start, length = self.columns.start[rows, field], self.columns.length[rows, field]
-        k = _number(np.frombuffer(self.raw, np.uint8), start, length, table, first, which)
-        return rows[first[:k]], which
+        first, which = distinct(self.raw, self.columns.start[rows, field], self.columns.length[rows, field])
+        return rows[first], which
 
     def words(self, field: int, rows: I64) -> tuple[I32, U32]:
         """A field of packed features, of n rows: (pointers int32[n + 1], values uint32, end to end)."""
@@ -109,47 +106,6 @@ def _scan(values: Sequence[bytes]) -> tuple[Columns, bytes]:
     ends = np.fromiter(accumulate(map(len, values)), np.int64, len(values))
     read_plain(np.frombuffer(raw, np.uint8), ends, features.VERSION, columns)
     return columns, raw
-
-
-@kernel
-def _number(buffer: U8, start: I64, length: I64, table: I32, first: I64, which: I64) -> int:
-    """Number texts in the order of their first occurrence; returns how many are different.
-
-    Args:
-        buffer: uint8[size]
-        start: int64[n] where the texts begin.
-        length: int64[n]
-        table: int32[2^k] of zeros, with more than n places.
-        first: int64[n], out: where each number occurs first.
-        which: int64[n], out: the number of each text.
-    """
-    mask = np.uint64(len(table) - 1)
-    count = 0
-    for i in range(len(start)):
-        # FNV-1a, folded: places are its low bits.
-        mixed = np.uint64(0xCBF29CE484222325)
-        for j in range(start[i], start[i] + length[i]):
-            mixed = (mixed ^ np.uint64(buffer[j])) * np.uint64(0x100000001B3)
-        at = (mixed ^ (mixed >> np.uint64(32))) & mask
-        while table[at] > 0 and not _same(buffer, start, length, i, first[table[at] - 1]):
-            at = (at + np.uint64(1)) & mask
-        if table[at] == 0:
-            first[count] = i
-            count += 1
-            table[at] = count
-        which[i] = table[at] - 1
-    return count
-
-
-@kernel
-def _same(buffer: U8, start: I64, length: I64, i: int, j: int) -> Any:
-    """Whether two texts are the same."""
-    if length[i] != length[j]:
-        return False
-    k = 0
-    while k < length[i] and buffer[start[i] + k] == buffer[start[j] + k]:
-        k += 1
-    return k == length[i]
 
 
 @kernel

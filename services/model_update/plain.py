@@ -12,6 +12,7 @@ import numpy as np
 
 from services.model.arrays import F32, I64, U8, U64
 from services.model.jit import kernel
+from services.model.texts import is_text
 
 UNREAD, EVENT, IMPLIED, ERASE, BATCH = range(5)
 """Kinds of records; UNREAD: not a plain one."""
@@ -116,29 +117,6 @@ def _head(buffer: U8, at: int, end: int) -> Any:
 
 
 @kernel
-def _is_text(buffer: U8, at: Any, end: Any) -> bool:
-    """Whether bytes are UTF-8, by the table of well-formed sequences in the Unicode standard (table 3-7)."""
-    while at < end:
-        first = buffer[at]
-        at += 1
-        if first < 0x80:
-            continue
-        if first < 0xC2 or first > 0xF4:
-            return False
-        more = 1 + (first >= 0xE0) + (first >= 0xF0)
-        if more > end - at:
-            return False
-        low = 0xA0 if first == 0xE0 else 0x90 if first == 0xF0 else 0x80
-        high = 0x9F if first == 0xED else 0x8F if first == 0xF4 else 0xBF
-        for _ in range(more):
-            if buffer[at] < low or buffer[at] > high:
-                return False
-            low, high = 0x80, 0xBF
-            at += 1
-    return True
-
-
-@kernel
 def _find_word(buffer: U8, at: int, size: np.uint64, words: U64) -> int:
     """Which of some words stands at a place; -1 for none."""
     if size > np.uint64(7):
@@ -160,7 +138,7 @@ def _behind(buffer: U8, end: int, kind: int, number: Any, at: Any) -> Any:
         return -1
     if kind in (_STR, _BIN):
         behind = at + np.int64(number)
-        return behind if kind == _BIN or _is_text(buffer, at, behind) else -1
+        return behind if kind == _BIN or is_text(buffer, at, behind) else -1
     entries = np.int64(number) if kind == _ARRAY else 2 * np.int64(number) if kind == _MAP else 0
     for i in range(entries):
         inner, size, at = _head(buffer, at, end)
@@ -168,7 +146,7 @@ def _behind(buffer: U8, end: int, kind: int, number: Any, at: Any) -> Any:
             return -1
         if inner in (_STR, _BIN):
             behind = at + np.int64(size)
-            if inner == _STR and not _is_text(buffer, at, behind):
+            if inner == _STR and not is_text(buffer, at, behind):
                 return -1
             at = behind
     return at

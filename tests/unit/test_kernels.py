@@ -81,10 +81,14 @@ TWINS = {
         "kernels.cold: pull_of score_all; kernels.untouched: personal_scores _copy_told _count_told _tells",
     "kernels/test_untouched.py::test_untouched_items_take_their_places":
         "kernels.untouched: add_untouched _put_in _unlisted",
+    "test_texts.py::test_text_is_what_python_decodes": "texts: is_text",
+    "test_texts.py::test_equal_texts_have_one_number": "texts: number same",
     "test_users.py::test_seen_chunks_of_many_users_come_at_once": "kernels.seen: seen_set",
+    "../feature_extraction/test_hashing.py::test_blake2b_is_that_of_hashlib":
+        "feature_extraction.hashing: blake2b_64 _compress _load _mix",
+    "../feature_extraction/test_hashing.py::test_crc_is_that_of_zlib": "feature_extraction.hashing: crc32",
     "../model_update/test_columns.py::test_columns_are_what_the_decoder_gives":
-        "model_update.plain: read_plain _as_float _behind _find_word _head _is_text _read_one;"
-        " model_update.columns: _copy _number _same",
+        "model_update.plain: read_plain _as_float _behind _find_word _head _read_one; model_update.columns: _copy",
     "../recommendation_publishing/test_lists.py::test_the_bytes_are_those_of_the_codec":
         "recommendation_publishing.avro: _find _put_double _put_id _put_long _put_reasons _write_entries",
     "../recommendation_publishing/test_lists.py::test_rows_of_longs_are_those_of_the_plain_rule":
