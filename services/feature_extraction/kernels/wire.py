@@ -49,7 +49,7 @@ def get_double(buffer: U8, at: int) -> Any:
     bits = np.uint64(0)
     for i in range(at + 1, at + 9):
         bits = bits << np.uint64(8) | np.uint64(buffer[i])
-    return bits.view(np.float64), at + 9
+    return np.uint64(bits).view(np.float64), at + 9
 
 
 @kernel
