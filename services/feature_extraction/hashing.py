@@ -137,11 +137,11 @@ def blake2b_64(buffer: U8, start: int, length: int, work: U64) -> np.uint64:
         done += size
         _compress(work, done, done == length)
         if done == length:
-            return work[_STATE]
+            return np.uint64(work[_STATE])
 
 
 @kernel
-def crc32(buffer: U8, start: int, length: int) -> int:
+def crc32(buffer: U8, start: int, length: int) -> np.int64:
     """CRC-32 as zlib has it, int64 from 0 to 2^32 - 1.
 
     Args:

@@ -71,6 +71,13 @@ class EdgeCodec(Generic[R]):
         """
         return self._header or self._registered_header()
 
+    def current_headers(self) -> list[bytes]:
+        """The headers behind which the Avro bytes are those of the current schema, as far as they are known by now.
+
+        The single-object header; and in Confluent framing what `decode` has met, in that order.
+        """
+        return [header for header, writer in self._writers.items() if writer is None]
+
     def encode(self, record: R) -> bytes:
         """Encode one record; fields with a default may be missing.
 

@@ -155,6 +155,21 @@ def test_registry_is_asked_once() -> None:
     assert registry.asked == 2
 
 
+def test_headers_of_the_current_schema_become_known() -> None:
+    """The single-object header from the start, a registered one once a record has it; those of other schemas never."""
+    registry = MemoryRegistry()
+    framed = EdgeCodec(InteractionEvent, registry, "interactions-value")
+    value, plain = framed.encode(EVENT), EdgeCodec(InteractionEvent)
+    own = deepcopy(schemas.current("InteractionEvent").raw)
+    del own["fields"][-1]
+    registry.texts[2] = json.dumps(own)
+    assert framed.current_headers() == plain.current_headers() == [plain.header()]
+    for _ in range(2):
+        framed.decode(value)
+        framed.decode(b"\x00\x00\x00\x00\x02" + plain.encode(EVENT)[10:-1])
+    assert framed.current_headers() == [plain.header(), framed.header()]
+
+
 def test_minimal_json_event() -> None:
     """A user and an item are enough for an event."""
     event = EdgeCodec(InteractionEvent).decode(b'{"user_id": "ana", "item_id": "film-7"}')

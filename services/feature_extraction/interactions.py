@@ -1,0 +1,329 @@
+"""Interactions by column: a kernel reads the Avro bytes of a whole batch where they lie.
+
+It takes records of the current schema that nothing is wrong with. The others go through the codec, which says what is
+wrong with a record; what it gives is encoded again in the current schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from services.contracts.edge import EdgeCodec, InteractionEvent, schemas
+from services.contracts.edge.reader import reader
+from services.contracts.edge.rules import MAX_ID_BYTES
+from services.model.arrays import F64, I64, U8
+from services.model.jit import kernel
+from services.model.texts import is_text
+
+UNREAD, READ = range(2)
+TEXTS = 6
+EVENT_ID, USER, ITEM, TYPE, SESSION, LIST = range(TEXTS)
+"""Columns of `Columns.start`."""
+NO_TIME = int(np.iinfo(np.int64).min)
+"""No stated event time. A record that states this very time has the millisecond behind it in its column."""
+
+_SECOND = 2
+"""The branch of a union that is not null."""
+
+
+class Columns(NamedTuple):
+    """n records, in the form that kernels take. One that is UNREAD has no value, no time, and empty texts."""
+
+    state: U8
+    """uint8[n] UNREAD or READ."""
+    value: F64
+    """float64[n]; NaN when there is none."""
+    t_ms: I64
+    """int64[n] stated event time; NO_TIME when there is none."""
+    start: I64
+    """int64[n, 6] where texts begin."""
+    length: I64
+    """int64[n, 6] bytes; -1 for null (EVENT_ID, SESSION, LIST only)."""
+    context: I64
+    """int64[n] where the first block of the context map begins; -1 when the map is empty."""
+
+
+def _context_schema() -> Any:
+    """A record of nothing but the context map."""
+    raw = schemas.current(InteractionEvent.__name__).raw
+    return {**raw, "fields": [one for one in raw["fields"] if one["name"] == "context"]}
+
+
+_read_context = reader(_context_schema())
+
+
+@dataclass(frozen=True, slots=True)
+class Interactions:
+    """Records by column, and the bytes that the columns point into."""
+
+    columns: Columns
+    raw: bytes
+    refused: list[tuple[int, ValueError]]
+    """(row, why) of the records that are no interactions, in order; their state is UNREAD."""
+    ends: I64 = field(repr=False)
+    """int64[n] where the records end, one behind the other."""
+    codec: EdgeCodec[InteractionEvent] = field(repr=False)
+
+    def text(self, field: int, row: int) -> str | None:
+        """A text (`USER`, ...) of a row that is READ."""
+        start, length = int(self.columns.start[row, field]), int(self.columns.length[row, field])
+        return None if length < 0 else self.raw[start : start + length].decode()
+
+    def context(self, row: int) -> dict[str, str]:
+        """The context of a row."""
+        at = int(self.columns.context[row])
+        return {} if at < 0 else _read_context(self.raw, at)[0]["context"]
+
+    def event(self, row: int) -> InteractionEvent:
+        """The whole record of a row that is READ."""
+        start = int(self.ends[row - 1]) if row else 0
+        return self.codec.decode(self.raw[start : int(self.ends[row])])
+
+
+class InteractionReader:
+    """Reads the interactions of a batch."""
+
+    def __init__(self, codec: EdgeCodec[InteractionEvent]) -> None:
+        """Read what a codec reads."""
+        self._codec = codec
+        self._plain = EdgeCodec(InteractionEvent)
+
+    def read(self, values: Sequence[bytes | None]) -> Interactions:
+        """Read records, a row each. A null value, a tombstone, is UNREAD and not refused.
+
+        Raises:
+            RegistryError: the registry does not answer.
+        """
+        plain = [value or b"" for value in values]
+        columns, raw, ends = self._scan(plain)
+        refused: list[tuple[int, ValueError]] = []
+        again = False
+        for row in np.flatnonzero(columns.state == UNREAD).tolist():
+            value = values[row]
+            if value is None:
+                continue
+            try:
+                plain[row] = self._plain.encode(self._codec.decode(value))
+                again = True
+            except ValueError as error:
+                refused.append((row, error))
+                plain[row] = b""
+        if again:
+            columns, raw, ends = self._scan(plain)
+            _expect(len(values) - values.count(None) - len(refused), columns)
+        return Interactions(columns, raw, refused, ends, self._codec)
+
+    def _scan(self, values: Sequence[bytes]) -> tuple[Columns, bytes, I64]:
+        columns, raw = _empty_columns(len(values)), b"".join(values)
+        ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))
+        known = self._codec.current_headers()
+        sizes = np.array([len(header) for header in known], np.int64)
+        headers = np.frombuffer(b"".join(known), np.uint8)
+        _read_all(np.frombuffer(raw, np.uint8), ends, headers, sizes, MAX_ID_BYTES, columns)
+        return columns, raw, ends
+
+
+def compile_kernels() -> None:
+    """Compile the kernels, or read them from their cache, before the first batch comes."""
+    InteractionReader(EdgeCodec(InteractionEvent)).read([])
+
+
+def _expect(n: int, columns: Columns) -> None:
+    """Stop where a record that the codec wrote is not read: it would be neither learned nor refused.
+
+    Raises:
+        RuntimeError: the kernel and the codec do not agree.
+    """
+    found = int(np.count_nonzero(columns.state))
+    if found != n:
+        raise RuntimeError(f"of {n} interactions that the codec takes, the scan reads {found}")
+
+
+def _empty_columns(n: int) -> Columns:
+    texts = (n, TEXTS)
+    return Columns(
+        state=np.empty(n, np.uint8),
+        value=np.empty(n, np.float64),
+        t_ms=np.empty(n, np.int64),
+        start=np.empty(texts, np.int64),
+        length=np.empty(texts, np.int64),
+        context=np.empty(n, np.int64),
+    )
+
+
+@kernel
+def _long(buffer: U8, at: Any, end: int) -> Any:
+    """A zigzag number: (int64, place behind it); the place is -1 when it is cut off or has more than 64 bits."""
+    number, shift = np.uint64(0), np.uint64(0)
+    while at < end:
+        byte = np.uint64(buffer[at])
+        at += 1
+        if shift == np.uint64(63) and byte > np.uint64(1):
+            break
+        number |= (byte & np.uint64(0x7F)) << shift
+        if byte < np.uint64(0x80):
+            return np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1)), at
+        shift += np.uint64(7)
+    return np.int64(0), np.int64(-1)
+
+
+@kernel
+def _text(buffer: U8, at: int, end: int) -> Any:
+    """A text: (where it begins, bytes, place behind it); the place is -1 when it is none."""
+    length, at = _long(buffer, at, end)
+    if at < 0 or length < 0 or length > end - at or not is_text(buffer, at, at + length):
+        return np.int64(0), np.int64(0), np.int64(-1)
+    return at, length, at + length
+
+
+@kernel
+def _is_id(buffer: U8, start: int, length: int, max_bytes: int) -> bool:
+    """Whether a text can be a key."""
+    zeros = 0
+    for at in range(start, start + length):
+        zeros += buffer[at] == 0
+    return 0 < length <= max_bytes and zeros == 0
+
+
+@kernel
+def _branch(buffer: U8, at: int, end: int) -> int:
+    """The branch of a union of null and a type: 0 for null, 1 for the type, -1 for none that there is."""
+    if at >= end or (buffer[at] != 0 and buffer[at] != _SECOND):
+        return -1
+    return 1 if buffer[at] == _SECOND else 0
+
+
+@kernel
+def _put_text(buffer: U8, at: int, end: int, row: int, of: int, columns: Columns) -> Any:
+    """Read a text into its place; returns the place behind it, or -1 when it is none, as all that put do."""
+    columns.start[row, of], columns.length[row, of], behind = _text(buffer, at, end)
+    return behind
+
+
+@kernel
+def _put_optional(buffer: U8, at: int, end: int, row: int, of: int, columns: Columns) -> Any:
+    branch = _branch(buffer, at, end)
+    if branch == 1:
+        return _put_text(buffer, at + 1, end, row, of, columns)
+    columns.start[row, of], columns.length[row, of] = at, -1
+    return at + 1 if branch == 0 else -1
+
+
+@kernel
+def _put_value(buffer: U8, at: int, end: int, row: int, columns: Columns) -> Any:
+    branch = _branch(buffer, at, end)
+    columns.value[row] = np.nan
+    if branch < 1:
+        return at + 1 if branch == 0 else -1
+    if end - at < 9:
+        return -1
+    bits = np.uint64(0)
+    for i in range(8):
+        bits |= np.uint64(buffer[at + 1 + i]) << np.uint64(8 * i)
+    value = np.uint64(bits).view(np.float64)
+    columns.value[row] = value
+    return at + 9 if np.isfinite(value) else -1
+
+
+@kernel
+def _put_time(buffer: U8, at: int, end: int, row: int, columns: Columns) -> Any:
+    branch = _branch(buffer, at, end)
+    columns.t_ms[row] = NO_TIME
+    if branch < 1:
+        return at + 1 if branch == 0 else -1
+    t_ms, behind = _long(buffer, at + 1, end)
+    columns.t_ms[row] = max(t_ms, NO_TIME + 1)
+    return behind
+
+
+@kernel
+def _put_context(buffer: U8, begin: int, end: int, row: int, columns: Columns) -> Any:
+    """Note where a map of texts begins. Its blocks may state their size, behind a negative count of entries."""
+    count, at = _long(buffer, begin, end)
+    columns.context[row] = -1 if count == 0 else begin
+    while at >= 0 and count != 0:
+        size = 0
+        if count < 0:
+            count = -count
+            size, at = _long(buffer, at, end)
+        # The smallest number has no negative; and an entry takes two bytes.
+        if at < 0 or size < 0 or count < 0 or count > end - at:
+            return -1
+        for _ in range(2 * count):
+            _, _, at = _text(buffer, at, end)
+            if at < 0:
+                return -1
+        count, at = _long(buffer, at, end)
+    return at
+
+
+@kernel
+def _behind_header(buffer: U8, at: int, end: int, headers: U8, sizes: I64) -> Any:
+    """The place behind whichever of the headers stands at a place; -1 for none."""
+    of = 0
+    for i in range(len(sizes)):
+        size = sizes[i]
+        if size <= end - at:
+            j = 0
+            while j < size and buffer[at + j] == headers[of + j]:
+                j += 1
+            if j == size:
+                return at + size
+        of += size
+    return -1
+
+
+@kernel
+def _read_one(buffer: U8, begin: int, end: int, max_id_bytes: int, row: int, columns: Columns) -> Any:
+    """Read the fields of a record, in the order of the schema, into its row; returns whether nothing is wrong."""
+    at = _put_optional(buffer, begin, end, row, EVENT_ID, columns)
+    for of in range(USER, TYPE + 1):
+        if at >= 0:
+            at = _put_text(buffer, at, end, row, of, columns)
+    if at < 0 or columns.length[row, TYPE] == 0:
+        return False
+    for of in range(USER, ITEM + 1):
+        if not _is_id(buffer, columns.start[row, of], columns.length[row, of], max_id_bytes):
+            return False
+    at = _put_value(buffer, at, end, row, columns)
+    if at >= 0:
+        at = _put_time(buffer, at, end, row, columns)
+    if at >= 0:
+        at = _put_optional(buffer, at, end, row, SESSION, columns)
+    if at >= 0:
+        at = _put_context(buffer, at, end, row, columns)
+    if at >= 0:
+        at = _put_optional(buffer, at, end, row, LIST, columns)
+    return at == end
+
+
+@kernel
+def _read_all(buffer: U8, ends: I64, headers: U8, sizes: I64, max_id_bytes: int, columns: Columns) -> None:
+    """Read consecutive records, one row each.
+
+    The limit is an argument because the compiled code, kept on disk, would not notice that a constant of another
+    package has changed.
+
+    Args:
+        buffer: uint8[size], the records end to end.
+        ends: int64[n] where each ends.
+        headers: uint8, those that stand for the current schema, end to end.
+        sizes: int64[k] bytes of each.
+        max_id_bytes: of the longest id.
+        columns: n rows, out.
+    """
+    start = 0
+    for row in range(len(ends)):
+        at = _behind_header(buffer, start, ends[row], headers, sizes)
+        if at >= 0 and _read_one(buffer, at, ends[row], max_id_bytes, row, columns):
+            columns.state[row] = READ
+        else:
+            columns.state[row] = UNREAD
+            columns.value[row], columns.t_ms[row], columns.context[row] = np.nan, NO_TIME, -1
+            for of in range(TEXTS):
+                columns.start[row, of], columns.length[row, of] = 0, 0
+        start = ends[row]
