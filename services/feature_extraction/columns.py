@@ -1,7 +1,7 @@
 """The interactions of a slice on columns: what becomes of those of ordinary users, in one pass of kernels.
 
-A user is left to the plain extractor (`extractor.py`), which has every rule, while impressions wait for an answer, after
-a long silence, when the partition is full, and when records are read again that may have been written already.
+A user is left to the plain extractor (`extractor.py`), which has every rule, while impressions wait for an answer,
+after a long silence, when the partition is full, and when records are read again that may have been written already.
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ class Taken:
 class Columns:
     """Runs the kernels over a slice."""
 
-    def __init__(
-        self, settings: ExtractionSettings, extractor: Extractor, owns: Callable[[int, str], bool]
-    ) -> None:
+    def __init__(self, settings: ExtractionSettings, extractor: Extractor, owns: Callable[[int, str], bool]) -> None:
         """Share the items and weights of the plain extractor; `owns` says whose users are a partition's."""
         self._extractor = extractor
         self._owns = owns

@@ -51,9 +51,7 @@ class FeatureExtraction:
     name = NAME
     inputs = Inputs(leading=INTERACTIONS, followers=(LISTS, ERASURES), tables=(ITEMS,), state=(STATE,))
 
-    def __init__(
-        self, settings: ExtractionSettings, decoders: dict[str, Decoder], reader: InteractionReader
-    ) -> None:
+    def __init__(self, settings: ExtractionSettings, decoders: dict[str, Decoder], reader: InteractionReader) -> None:
         """Make the processor.
 
         Args:

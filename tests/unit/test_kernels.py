@@ -90,6 +90,24 @@ TWINS = {
     "../feature_extraction/test_interactions.py::test_columns_are_what_the_codec_gives":
         "feature_extraction.interactions: _behind_header _branch _is_id _long _put_context _put_optional _put_text"
         " _put_time _put_value _read_all _read_one _text",
+    "../feature_extraction/test_wire.py::test_numbers_are_the_librarys":
+        "feature_extraction.kernels.wire: get_int put_int",
+    "../feature_extraction/test_wire.py::test_hashes_are_the_librarys": "feature_extraction.kernels.wire: put_unsigned",
+    "../feature_extraction/test_wire.py::test_floats_are_the_librarys":
+        "feature_extraction.kernels.wire: get_double put_double",
+    "../feature_extraction/test_wire.py::test_texts_bytes_and_lists_are_the_librarys":
+        "feature_extraction.kernels.wire: get_array get_bytes get_size get_text put_array put_binary put_size put_text",
+    "../feature_extraction/test_wire.py::test_pieces_are_what_always_stands_there":
+        "feature_extraction.kernels.wire: get_piece put_bytes put_piece",
+    "../feature_extraction/test_wire.py::test_words_are_little_endian":
+        "feature_extraction.kernels.wire: put_big put_word",
+    "../feature_extraction/test_columns.py::test_columns_are_the_plain_extractor":
+        "feature_extraction.kernels.batch: extract hash_items sort_out _take;"
+        " feature_extraction.kernels.features: put_digits put_feature put_name _put_context _put_list _put_preference;"
+        " feature_extraction.kernels.lists: attribute propensity_of rank_in read_lists _drawn _read_list;"
+        " feature_extraction.kernels.rows: read_rows write_rows _entries _read_row _tastes _word _write_row;"
+        " feature_extraction.kernels.rules: advance_session event_time is_repeat prefer preference_factor rate remember"
+        " response_time _cut _holds _in_window",
     "../model_update/test_columns.py::test_columns_are_what_the_decoder_gives":
         "model_update.plain: read_plain _as_float _behind _find_word _head _read_one; model_update.columns: _copy",
     "../recommendation_publishing/test_lists.py::test_the_bytes_are_those_of_the_codec":

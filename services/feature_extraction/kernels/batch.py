@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from services.feature_extraction.hashing import blake2b_64, crc32
 from services.feature_extraction.interactions import EVENT_ID, ITEM, LIST, NO_TIME, SESSION, Columns
 from services.feature_extraction.kernels.features import Events, Items, Kinds, put_feature, put_name
 from services.feature_extraction.kernels.lists import NONE, Served, attribute
-from services.feature_extraction.kernels.rows import N, NEXT, T, TS, Rows
+from services.feature_extraction.kernels.rows import NEXT, TS, N, Rows, T
 from services.feature_extraction.kernels.rules import (
     BAD_TIME,
     Bounds,
@@ -54,7 +56,7 @@ def sort_out(events: Events, kinds: Kinds, rows: Rows, seen_ms: I64, bounds: Bou
         if k < 0:
             continue
         if not seen_ms[k]:
-            seen_ms[k] = rows.numbers[k, TS] if rows.numbers[k, TS] else events.appended_ms[i]
+            seen_ms[k] = rows.numbers[k, TS] or events.appended_ms[i]
         idle = events.appended_ms[i] - seen_ms[k] > bounds.idle
         again = events.offset[i] < rows.numbers[k, NEXT] and not bounds.exactly_once
         if idle or again or kinds.is_impression[events.kind[i]]:
@@ -95,7 +97,9 @@ def _take(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share no 
         marked = False
     if event_ms < numbers[k, T] - bounds.allowed_lateness:
         return LATE, at
-    session = crc32(events.raw, start[i, SESSION], length[i, SESSION]) if length[i, SESSION] >= 0 else NO_ID
+    session: Any = NO_ID
+    if length[i, SESSION] >= 0:
+        session = crc32(events.raw, start[i, SESSION], length[i, SESSION])
     gap = advance_session(rows, k, event_ms, session, bounds)
     factor = preference_factor(rows, k, event_ms, bounds)
     kind, item = events.kind[i], events.item[i]
@@ -160,7 +164,5 @@ def extract(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share n
     for i in range(len(fates)):
         fates[i] = PLAIN
         if events.user[i] >= 0 and not rows.plain[events.user[i]]:
-            fates[i], at = _take(
-                i, partition, events, items, kinds, rows, served, bounds, work, scratch, out, at
-            )
+            fates[i], at = _take(i, partition, events, items, kinds, rows, served, bounds, work, scratch, out, at)
         ends[i] = at

@@ -16,7 +16,6 @@ from services.feature_extraction.kernels.lists import NONE, UNKNOWN, Served, pro
 from services.feature_extraction.kernels.rows import POSITION, SESSION, TASTES, Rows
 from services.feature_extraction.kernels.wire import (
     put_binary,
-    put_bytes,
     put_double,
     put_int,
     put_piece,
@@ -34,7 +33,23 @@ _HOURS = np.array([context_features(hour * _HOUR_MS, {})[0] for hour in range(24
 _WEEKDAYS = np.array([context_features(day * _DAY_MS, {})[1] for day in range(7)], np.uint32)
 """By days since 1970-01-01."""
 
-_NAMES = ("src", "user", "item", "ih", "id", "type", "value", "t", "ts", "w", "session", "ctx", "content", "pref", "list")
+_NAMES = (
+    "src",
+    "user",
+    "item",
+    "ih",
+    "id",
+    "type",
+    "value",
+    "t",
+    "ts",
+    "w",
+    "session",
+    "ctx",
+    "content",
+    "pref",
+    "list",
+)
 _SRC, _USER, _ITEM, _IH, _ID, _TYPE, _VALUE, _T, _TS, _W, _SESSION, _CTX, _CONTENT, _PREF, _LIST = range(len(_NAMES))
 _OF_LIST = ("rank", "arm", "propensity", "latency_ms")
 _RANK, _ARM, _PROPENSITY, _LATENCY = range(len(_NAMES), len(_NAMES) + len(_OF_LIST))

@@ -128,7 +128,9 @@ def propensity_of(served: Served, m: int, rank: int) -> Any:
 
 
 @kernel
-def attribute(served: Served, k: int, named: U8, start: int, size: int, item: Any, response_ms: int, window_ms: int) -> Any:
+def attribute(
+    served: Served, k: int, named: U8, start: int, size: int, item: Any, response_ms: int, window_ms: int
+) -> Any:
     """The list that an event of a user responds to, by the rule of `Attributions.attribute`: (list, rank).
 
     Args:

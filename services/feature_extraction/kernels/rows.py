@@ -19,6 +19,7 @@ from services.feature_extraction.kernels.wire import (
     put_double,
     put_int,
     put_piece,
+    put_unsigned,
 )
 from services.model.arrays import F64, I64, U8, U32, U64
 from services.model.jit import kernel
@@ -28,8 +29,8 @@ CATEGORIES_ROOM = 64
 
 NUMBERS = 14
 NEXT, TS, T, N, SESSION, POSITION, MARK, RATINGS, SEALED, LANDMARK, TASTES, OLDEST, FIRST, OPEN = range(NUMBERS)
-"""Columns of `Rows.numbers`: the row's o, ts, t, n, s[0], s[1], s[2], r[0], dn and pt; how many categories it has; of the
-entries of its window, where the sealed ones begin, where those of the open chunk begin, and how many these are."""
+"""Columns of `Rows.numbers`: the row's o, ts, t, n, s[0], s[1], s[2], r[0], dn and pt; how many categories it has; of
+the entries of its window, where the sealed ones begin, where those of the open chunk begin, and how many these are."""
 
 
 class Rows(NamedTuple):
@@ -87,7 +88,8 @@ _FIXED_BYTES = len(_PIECES) + 32 * 9
 
 def row_bytes(rows: Rows) -> int:
     """Bytes that `write_rows` needs at most."""
-    return len(rows.plain) * (_FIXED_BYTES + CHUNK_ENTRIES * ENTRY_BYTES + rows.names.shape[1] * 14)
+    a_row = _FIXED_BYTES + CHUNK_ENTRIES * ENTRY_BYTES + rows.names.shape[1] * 14
+    return len(rows.plain) * int(a_row)
 
 
 @kernel
@@ -100,16 +102,15 @@ def _word(buffer: U8, at: int) -> Any:
 
 
 @kernel
-def _entries(buffer: U8, at: int, size: int, window: U64, to: int) -> int:
-    """Copy the entries of a window; returns the end."""
+def _entries(buffer: U8, at: Any, size: Any, window: U64, to: Any) -> None:
+    """Copy the entries of a window."""
     for i in range(at, at + size, ENTRY_BYTES):
         window[to, 0], window[to, 1] = _word(buffer, i), _word(buffer, i + 8)
         to += 1
-    return to
 
 
 @kernel
-def _tastes(buffer: U8, at: int, k: int, rows: Rows) -> int:
+def _tastes(buffer: U8, at: Any, k: int, rows: Rows) -> Any:
     """Read the categories and their weights; returns the end."""
     at = get_piece(buffer, at, len(buffer), _PIECES, _ENDS, _PC)
     n, at = get_array(buffer, at)
@@ -129,7 +130,7 @@ def _tastes(buffer: U8, at: int, k: int, rows: Rows) -> int:
 
 
 @kernel
-def _read_row(buffer: U8, at: int, end: int, k: int, rows: Rows) -> int:
+def _read_row(buffer: U8, at: Any, end: Any, k: int, rows: Rows) -> Any:
     """Read a row; returns the end, -1 for one that is not as it would be written here, or has impressions waiting."""
     numbers = rows.numbers
     at = get_piece(buffer, at, end, _PIECES, _ENDS, _P)
@@ -182,7 +183,7 @@ def read_rows(buffer: U8, ptr: I64, sealed: U8, sealed_ptr: I64, rows: Rows) -> 
 
 
 @kernel
-def _write_row(out: U8, at: int, k: int, partition: int, epoch: int, rows: Rows) -> int:
+def _write_row(out: U8, at: Any, k: Any, partition: int, epoch: int, rows: Rows) -> int:
     numbers = rows.numbers
     at = put_int(out, put_piece(out, at, _PIECES, _ENDS, _P), partition)
     at = put_int(out, put_piece(out, at, _PIECES, _ENDS, _O), numbers[k, NEXT])
@@ -209,7 +210,7 @@ def _write_row(out: U8, at: int, k: int, partition: int, epoch: int, rows: Rows)
     n = numbers[k, TASTES]
     at = put_array(out, put_piece(out, at, _PIECES, _ENDS, _PC), n)
     for i in range(n):
-        at = put_int(out, at, np.int64(rows.names[k, i]))
+        at = put_unsigned(out, at, np.uint64(rows.names[k, i]))
     at = put_array(out, put_piece(out, at, _PIECES, _ENDS, _PW), n)
     for i in range(n):
         at = put_double(out, at, rows.weights[k, i])

@@ -12,16 +12,16 @@ from services.feature_extraction.kernels.rows import (
     FIRST,
     LANDMARK,
     MARK,
-    N,
     OLDEST,
     OPEN,
     POSITION,
     RATINGS,
     SEALED,
     SESSION,
-    T,
     TASTES,
+    N,
     Rows,
+    T,
 )
 from services.feature_extraction.preference import REBASE_EXPONENT, SMALLEST
 from services.feature_extraction.session import NO_ID
@@ -73,7 +73,7 @@ def response_time(event_ms: int, appended_ms: int) -> int:
 
 
 @kernel
-def _in_window(rows: Rows, start: int, end: int, mark: Any, oldest_s: int) -> bool:
+def _in_window(rows: Rows, start: Any, end: Any, mark: Any, oldest_s: Any) -> Any:
     for i in range(start, end):
         if rows.window[i, 0] == mark:
             return np.int64(rows.window[i, 1] & np.uint64(0xFFFFFFFF)) >= oldest_s
@@ -81,7 +81,7 @@ def _in_window(rows: Rows, start: int, end: int, mark: Any, oldest_s: int) -> bo
 
 
 @kernel
-def is_repeat(rows: Rows, k: int, mark: Any, bounds: Bounds) -> bool:
+def is_repeat(rows: Rows, k: int, mark: Any, bounds: Bounds) -> Any:
     """Whether a user's window holds an id, as `DedupWindow.offset_of`."""
     at, numbers = rows.window_ptr[k], rows.numbers
     first, oldest_s = at + numbers[k, FIRST], numbers[k, T] // 1000 - bounds.dedup_span_s
@@ -107,7 +107,7 @@ def remember(rows: Rows, k: int, mark: Any, event_ms: int, offset: int, bounds: 
 
 
 @kernel
-def advance_session(rows: Rows, k: int, event_ms: int, mark: int, bounds: Bounds) -> int:
+def advance_session(rows: Rows, k: int, event_ms: int, mark: Any, bounds: Bounds) -> Any:
     """`Sessions.advance`: the row has the event's session and position afterwards; returns the gap, ms."""
     numbers = rows.numbers
     if numbers[k, N] == 0:
@@ -152,10 +152,10 @@ def preference_factor(rows: Rows, k: int, event_ms: int, bounds: Bounds) -> Any:
 
 @kernel
 def _holds(words: U32, start: int, end: int, name: Any) -> bool:
-    for i in range(start, end):
-        if words[i] == name:
-            return True
-    return False
+    at = start
+    while at < end and words[at] != name:
+        at += 1
+    return at < end
 
 
 @kernel
@@ -181,7 +181,7 @@ def prefer(rows: Rows, k: int, words: U32, start: int, end: int, weight: float, 
         return
     if numbers[k, TASTES] == 0:
         numbers[k, LANDMARK] = event_ms
-    exponent = np.float64(event_ms - numbers[k, LANDMARK]) * bounds.preference_per_ms
+    exponent: Any = np.float64(event_ms - numbers[k, LANDMARK]) * bounds.preference_per_ms
     if exponent > REBASE_EXPONENT:
         factor = math.exp2(-exponent)
         for i in range(numbers[k, TASTES]):
@@ -194,7 +194,7 @@ def prefer(rows: Rows, k: int, words: U32, start: int, end: int, weight: float, 
         n, place = numbers[k, TASTES], 0
         while place < n and names[k, place] != words[w]:
             place += 1
-        changed = share
+        changed: Any = share
         if place < n:
             changed += weights[k, place]
             numbers[k, TASTES] = n = n - 1

@@ -53,7 +53,7 @@ def get_double(buffer: U8, at: int) -> Any:
 
 
 @kernel
-def get_size(buffer: U8, at: int, short: int, mask: int, mark: int, marks: int) -> Any:
+def get_size(buffer: U8, at: Any, short: int, mask: int, mark: int, marks: int) -> Any:
     """The size in the head of a text, of bytes or of an array.
 
     Args:
@@ -73,7 +73,7 @@ def get_size(buffer: U8, at: int, short: int, mask: int, mark: int, marks: int) 
     if head < mark or head >= mark + marks:
         return 0, -1
     width = (1 if marks == 3 else 2) << (head - mark)
-    size = 0
+    size = np.int64(0)
     for i in range(at, at + width):
         size = size << 8 | np.int64(buffer[i])
     return size, at + width
@@ -147,7 +147,9 @@ def put_unsigned(out: U8, at: int, value: Any) -> int:
     if value < np.uint64(0x80):
         out[at] = np.uint8(value)
         return at + 1
-    step = 0 if value <= np.uint64(0xFF) else 1 if value <= np.uint64(0xFFFF) else 2 if value >> np.uint64(32) == 0 else 3
+    step = (
+        0 if value <= np.uint64(0xFF) else 1 if value <= np.uint64(0xFFFF) else 2 if value >> np.uint64(32) == 0 else 3
+    )
     out[at] = np.uint8(0xCC + step)
     return put_big(out, at + 1, value, 1 << step)
 
@@ -174,7 +176,7 @@ def put_double(out: U8, at: int, value: Any) -> int:
 
 @kernel
 def put_size(out: U8, at: int, size: int, short: int, limit: int, mark: int, marks: int) -> int:
-    """The head of a text, of bytes or of an array; `limit`: sizes below it have the shortest form. Else as `get_size`."""
+    """The head of a text, of bytes or of an array, as `get_size` reads it; below `limit` in the shortest form."""
     if size < limit:
         out[at] = np.uint8(short | size)
         return at + 1

@@ -234,7 +234,9 @@ def test_deletions_under_impossible_keys_are_ignored() -> None:
 def test_nonsense_is_refused_and_accounted_for() -> None:
     """A time in another unit and a record without value are dead letters, named in the seal with the undecodable."""
     driver = Driver()
-    slice_ = slice_of("interactions", home("ann"), 0, [(NOW, b"ann", (event(event_time=-5), b"")), (NOW, b"ann", None)])
+    slice_ = slice_of(
+        "interactions", home("ann"), 0, [(NOW, b"ann", CODEC.encode(event(event_time=-5))), (NOW, b"ann", None)]
+    )
     slice_.end, slice_.dead = 3, [2]
     driver.step(slice_)
     assert [(topic, offset) for topic, _, offset, *_ in driver.dead] == [("interactions", 0), ("interactions", 1)]
@@ -246,8 +248,9 @@ def test_records_of_others_are_moved_as_they_came() -> None:
     """An interaction in a partition that does not own its user is written again, and left to the owner."""
     driver = Driver()
     wrong = (home("ann") + 1) % PARTITIONS
-    driver.feed("interactions", [(NOW, None, (event("ann"), b"as it came"))], wrong)
-    assert driver.moved == [("interactions", home("ann"), b"ann", b"as it came")]
+    as_it_came = b'{"item_id": "a",  "user_id": "ann"}'
+    driver.feed("interactions", [(NOW, None, as_it_came)], wrong)
+    assert driver.moved == [("interactions", home("ann"), b"ann", as_it_came)]
     assert driver.seals[0]["moved"] == [0]
     assert driver.of("ann") == []
 
@@ -272,7 +275,7 @@ def test_an_erasure_takes_the_events_of_its_own_batch_with_it() -> None:
     request = ({"request_id": None, "user_id": "ann", "requested_at": None}, b"raw")
     driver.step(
         slice_of("erasure-requests", partition, 0, [(NOW, b"ann", request)]),
-        slice_of("interactions", partition, 0, [(NOW, b"ann", (event(), b""))]),
+        slice_of("interactions", partition, 0, [(NOW, b"ann", CODEC.encode(event()))]),
     )
     assert [one["kind"] for one in driver.of("ann")] == ["event", "erase"]
     assert driver.state[partition] == {}
@@ -409,7 +412,7 @@ def test_a_second_reading_at_least_once_repeats_outputs_and_changes_nothing(with
         event(event_id=name, event_time=at)
         for name, at in zip(ids, [NOW, NOW + 1, NOW + 2, NOW - 3 * DAY_MS], strict=True)
     ]
-    rows = [(NOW + 10, b"ann", (one, b"")) for one in events]
+    rows = [(NOW + 10, b"ann", CODEC.encode(one)) for one in events]
     driver.feed("interactions", rows, home("ann"))
     before, state = driver.of("ann"), dict(driver.state[home("ann")])
     driver.restart()
@@ -424,7 +427,7 @@ def test_a_second_reading_at_least_once_repeats_outputs_and_changes_nothing(with
 def test_a_second_reading_exactly_once_is_a_duplicate() -> None:
     """Row and feature were committed together: an interaction that the row includes is not given out again."""
     driver = Driver()
-    rows = [(NOW, b"ann", (event(event_time=NOW), b""))]
+    rows = [(NOW, b"ann", CODEC.encode(event(event_time=NOW)))]
     driver.feed("interactions", rows, home("ann"))
     driver.step(slice_of("interactions", home("ann"), 0, rows))
     assert [seal["dup"] for seal in driver.seals] == [[], [0]]
@@ -434,5 +437,7 @@ def test_a_topic_made_anew_is_not_taken_for_a_second_reading() -> None:
     """Small offsets with newer append times are new events."""
     driver = Driver()
     driver.interact(*(event(event_time=NOW + number) for number in range(5)))
-    driver.step(slice_of("interactions", home("ann"), 0, [(NOW + DAY_MS, b"ann", (event(event_time=NOW + 9), b""))]))
+    driver.step(
+        slice_of("interactions", home("ann"), 0, [(NOW + DAY_MS, b"ann", CODEC.encode(event(event_time=NOW + 9)))])
+    )
     assert len(driver.of("ann")) == 6
