@@ -54,8 +54,8 @@ unit: $(STAMP) ## The fast tests only: no broker
 	$(BIN)/python -m pytest -m "not kafka" $(ARGS) $(TESTS)
 
 test: check ## Checks and the whole suite: unit, runtime and real Kafka
-	@echo "compiling the model's kernels (two to five minutes, once)"
-	@$(BIN)/python -m services.model.warm
+	@echo "compiling the kernels (two to five minutes, once)"
+	@$(BIN)/python -m services.cli.warm
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS) $(TESTS)
 
 demo: $(STAMP) ## Start a broker and the services, replay a shop's stream, show what is learned; about a minute

@@ -13,11 +13,12 @@ from itertools import pairwise
 import numpy as np
 
 from services.contracts.context import context_features
+from services.contracts.edge import EdgeCodec, InteractionEvent
 from services.contracts.inner import extraction_state as states
 from services.contracts.inner.extraction_state import CHUNK_ENTRIES, ENTRY_BYTES
 from services.feature_extraction.extractor import RATING, Extractor
 from services.feature_extraction.impressions import IMPRESSION
-from services.feature_extraction.interactions import ITEM, READ, TYPE, USER, Interactions
+from services.feature_extraction.interactions import ITEM, READ, TYPE, USER, InteractionReader, Interactions
 from services.feature_extraction.kernels.batch import ACCEPTED, extract, hash_items, sort_out
 from services.feature_extraction.kernels.features import Events, Items, Kinds, feature_bytes
 from services.feature_extraction.kernels.lists import COLUMNS, Served, read_lists
@@ -276,6 +277,10 @@ def _buffer(parts: Sequence[bytes]) -> U8:
     return np.frombuffer(b"".join((*parts, _MARGIN)), np.uint8)
 
 
-def compile_kernels(columns: Columns, found: Interactions, table: UserTable) -> None:
+def compile_kernels() -> None:
     """Compile the kernels, or read them from their cache, before the first batch comes."""
-    columns.take(Slice("", 0, 0, 0), found, table)
+    settings = ExtractionSettings()
+    extractor = Extractor(settings)
+    nothing = InteractionReader(EdgeCodec(InteractionEvent)).read([])
+    table = UserTable(1, extractor.window, settings.attribution_lists)
+    Columns(settings, extractor, lambda _partition, _user_id: True).take(Slice("", 0, 0, 0), nothing, table)

@@ -127,11 +127,6 @@ class InteractionReader:
         return columns, raw, ends
 
 
-def compile_kernels() -> None:
-    """Compile the kernels, or read them from their cache, before the first batch comes."""
-    InteractionReader(EdgeCodec(InteractionEvent)).read([])
-
-
 def _expect(n: int, columns: Columns) -> None:
     """Stop where a record that the codec wrote is not read: it would be neither learned nor refused.
 

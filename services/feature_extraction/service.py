@@ -7,6 +7,7 @@ from typing import Any
 from services.contracts.edge import Registry, codec_for, decode_item
 from services.contracts.inner import weights
 from services.feature_extraction.attribution import ATTRIBUTED_FIELDS
+from services.feature_extraction.columns import compile_kernels
 from services.feature_extraction.interactions import InteractionReader
 from services.feature_extraction.processor import (
     ERASURES,
@@ -25,6 +26,7 @@ from services.runtime.service import run
 
 def processors(settings: ExtractionSettings, _shard: str) -> list[Processor]:
     """The one processor of this service."""
+    compile_kernels()
     registry = registry_of(settings)
     events = codec_for(INTERACTIONS, registry, settings.topic_prefix)
     return [FeatureExtraction(settings, decoders(settings, registry), InteractionReader(events))]

@@ -79,8 +79,8 @@ class Child:
 
 
 def compiler(folder: Path) -> Child:
-    """A process that compiles the model's kernels into numba's cache; takes a second when they are there."""
-    return Child(["-m", "services.model.warm"], {}, folder / "compile.log")
+    """A process that compiles the kernels into numba's cache; takes seconds when they are there."""
+    return Child(["-m", "services.cli.warm"], {}, folder / "compile.log")
 
 
 class Service(Child):

@@ -89,7 +89,7 @@ def read_lists(served: Served, plain: U8) -> None:
         served: the lists; `numbers` is written.
         plain: uint8[k], 1 is written for the users with an odd list.
     """
-    start = 0
+    start = np.int64(0)
     for k in range(len(plain)):
         for m in range(served.ptr[k], served.ptr[k + 1]):
             if _read_list(served, start, served.ends[m], m) != served.ends[m]:

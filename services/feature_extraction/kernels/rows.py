@@ -220,7 +220,7 @@ def _write_row(out: U8, at: Any, k: Any, partition: int, epoch: int, rows: Rows)
 @kernel
 def write_rows(chosen: I64, partition: int, epoch: int, rows: Rows, out: U8, ends: I64) -> None:
     """Write the rows of chosen users, end to end; row i up to ends[i]."""
-    at = 0
+    at = np.int64(0)
     for i in range(len(chosen)):
         at = _write_row(out, at, chosen[i], partition, epoch, rows)
         ends[i] = at

@@ -321,12 +321,3 @@ def test_a_record_is_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interactions, "MAX_ID_BYTES", 2)
     with pytest.raises(RuntimeError, match="of 1 interactions that the codec takes, the scan reads 0"):
         InteractionReader(codec()).read([b"{", None, SINGLE_EVENTS[0]])
-
-
-def test_compiled_before_the_first_batch() -> None:
-    """After the warm-up no batch meets the compiler."""
-    interactions.compile_kernels()
-    before = len(interactions._read_all.signatures)  # type: ignore[attr-defined]  # numba's
-    found = InteractionReader(codec()).read([*SINGLE_EVENTS, b"x", None])
-    assert np.count_nonzero(found.columns.state) == len(SINGLE_EVENTS)
-    assert len(interactions._read_all.signatures) == before > 0  # type: ignore[attr-defined]  # numba's
