@@ -160,7 +160,7 @@ def extract(  # noqa: PLR0913, PLR0917  (arrays of several owners, which share n
         out: uint8[`feature_bytes`], out: the records, end to end.
         ends: int64[n], out: where the record of each ends.
     """
-    at = np.int64(0)
+    at: Any = np.int64(0)
     for i in range(len(fates)):
         fates[i] = PLAIN
         if events.user[i] >= 0 and not rows.plain[events.user[i]]:

@@ -50,9 +50,11 @@ _NAMES = (
     "pref",
     "list",
 )
-_SRC, _USER, _ITEM, _IH, _ID, _TYPE, _VALUE, _T, _TS, _W, _SESSION, _CTX, _CONTENT, _PREF, _LIST = range(len(_NAMES))
+_SRC, _USER, _ITEM, _IH, _ID, _TYPE, _VALUE, _T, _TS, _W, _SESSION, _CTX, _CONTENT, _PREF, _LIST = np.arange(
+    len(_NAMES)
+)
 _OF_LIST = ("rank", "arm", "propensity", "latency_ms")
-_RANK, _ARM, _PROPENSITY, _LATENCY = range(len(_NAMES), len(_NAMES) + len(_OF_LIST))
+_RANK, _ARM, _PROPENSITY, _LATENCY = len(_NAMES) + np.arange(len(_OF_LIST))
 _KEYS = [msgpack.packb(name) for name in _NAMES + _OF_LIST]
 _KEYS[_SRC] = b"".join(map(msgpack.packb, ("v", VERSION, "kind", "event", "src"))) + b"\x92"
 _KEYS[_SESSION] += b"\x93"

@@ -35,7 +35,7 @@ class Served(NamedTuple):
 
 
 _NAMES = ("k", "id", "t", "a", "h", "x")
-_K, _ID, _T, _A, _H, _X = range(len(_NAMES))
+_K, _ID, _T, _A, _H, _X = np.arange(len(_NAMES))
 _KEYS = [msgpack.packb(name) for name in _NAMES]
 _KEYS[_K] = bytes((0x80 | (1 + len(_NAMES)),)) + msgpack.packb("v") + msgpack.packb(VERSION) + _KEYS[_K]
 _PIECES = np.frombuffer(b"".join(_KEYS), np.uint8)
@@ -89,7 +89,7 @@ def read_lists(served: Served, plain: U8) -> None:
         served: the lists; `numbers` is written.
         plain: uint8[k], 1 is written for the users with an odd list.
     """
-    start = np.int64(0)
+    start: Any = np.int64(0)
     for k in range(len(plain)):
         for m in range(served.ptr[k], served.ptr[k + 1]):
             if _read_list(served, start, served.ends[m], m) != served.ends[m]:

@@ -75,7 +75,7 @@ def empty_rows(k: int, size: int, sealed: I64, events: I64) -> Rows:
 
 
 _NAMES = ("p", "o", "e", "ts", "t", "n", "s", "r", "d", "dn", "pt", "pc", "pw", "im")
-_P, _O, _E, _TS, _T, _N, _S, _R, _D, _DN, _PT, _PC, _PW, _IM = range(len(_NAMES))
+_P, _O, _E, _TS, _T, _N, _S, _R, _D, _DN, _PT, _PC, _PW, _IM = np.arange(len(_NAMES))
 _KEYS = [msgpack.packb(name) for name in _NAMES]
 _KEYS[_P] = bytes((0x80 | (1 + len(_NAMES)),)) + msgpack.packb("v") + msgpack.packb(VERSION) + _KEYS[_P]
 _KEYS[_S] += b"\x93"
@@ -220,7 +220,7 @@ def _write_row(out: U8, at: Any, k: Any, partition: int, epoch: int, rows: Rows)
 @kernel
 def write_rows(chosen: I64, partition: int, epoch: int, rows: Rows, out: U8, ends: I64) -> None:
     """Write the rows of chosen users, end to end; row i up to ends[i]."""
-    at = np.int64(0)
+    at: Any = np.int64(0)
     for i in range(len(chosen)):
         at = _write_row(out, at, chosen[i], partition, epoch, rows)
         ends[i] = at

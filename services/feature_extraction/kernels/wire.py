@@ -13,6 +13,7 @@ import numpy as np
 from services.model.arrays import I64, U8
 from services.model.jit import kernel
 
+# The numbers of pieces are numpy's: of Python's, numba would compile a version of these functions for each.
 LONGEST_NUMBER = 9
 """Bytes of a number or of the head of a text, at most: readers may look so far past the end of what they read."""
 _INT64_MAX = np.uint64((1 << 63) - 1)
@@ -100,7 +101,7 @@ def get_array(buffer: U8, at: int) -> Any:
 
 
 @kernel
-def get_piece(buffer: U8, at: int, end: int, pieces: U8, ends: I64, piece: int) -> Any:
+def get_piece(buffer: U8, at: int, end: int, pieces: U8, ends: I64, piece: Any) -> Any:
     """Pass over bytes that must be exactly these: the place behind them."""
     first = ends[piece - 1] if piece else 0
     if at < 0 or at + ends[piece] - first > end:
@@ -113,7 +114,7 @@ def get_piece(buffer: U8, at: int, end: int, pieces: U8, ends: I64, piece: int) 
 
 
 @kernel
-def put_piece(out: U8, at: int, pieces: U8, ends: I64, piece: int) -> int:
+def put_piece(out: U8, at: int, pieces: U8, ends: I64, piece: Any) -> int:
     """Write bytes that are always the same; returns the end, as all that put do."""
     for i in range(ends[piece - 1] if piece else 0, ends[piece]):
         out[at] = pieces[i]

@@ -11,7 +11,6 @@ from io import BytesIO
 from typing import Any
 
 import fastavro
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
