@@ -19,7 +19,7 @@ from services.feature_extraction.processor import (
     FeatureExtraction,
 )
 from services.feature_extraction.settings import ExtractionSettings
-from services.runtime.processor import DecodeError, Decoder, Headers, Processor
+from services.runtime.processor import DecodeError, Decoder, Headers, Processor, as_it_came
 from services.runtime.registry import registry_of
 from services.runtime.service import run
 
@@ -36,10 +36,6 @@ def decoders(settings: ExtractionSettings, registry: Registry | None = None) -> 
     """The decoders of every topic that is read, by logical name."""
     erasures, items = (codec_for(topic, registry, settings.topic_prefix) for topic in (ERASURES, ITEMS))
     lists = codec_for(LISTS, registry, settings.topic_prefix, ATTRIBUTED_FIELDS)
-
-    def interaction(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
-        # Read many at a time (`InteractionReader`).
-        return value
 
     def erasure(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
         return None if value is None else (erasures.decode(value), value)
@@ -63,7 +59,7 @@ def decoders(settings: ExtractionSettings, registry: Registry | None = None) -> 
         _text(key)
         return value
 
-    return {INTERACTIONS: interaction, ERASURES: erasure, ITEMS: item, LISTS: served, STATE: state}
+    return {INTERACTIONS: as_it_came, ERASURES: erasure, ITEMS: item, LISTS: served, STATE: state}
 
 
 def main() -> int:

@@ -12,11 +12,6 @@ FIELDS = {"event": _EVENT_FIELDS, "implied": _EVENT_FIELDS, "erase": frozenset((
 """What learning reads of the features of each kind."""
 
 
-def raw(_key: bytes | None, value: bytes | None, _headers: Headers = ()) -> bytes | None:
-    """A record as it is: of topics that are decoded many records at a time (`columns.read`)."""
-    return value
-
-
 def feature(_key: bytes | None, value: bytes | None, _headers: Headers = ()) -> Any:
     """A features record; one that is learned from has every field that learning reads."""
     if value is None:

@@ -16,7 +16,7 @@ from services.model_update.mismatch import check_layout, unreadable
 from services.model_update.users import UserRows
 from services.model_update.wire import deltas_record, sweep_changes
 from services.runtime.errors import FatalError
-from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
+from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, as_it_came, slice_rows
 
 NAME = "user-shard"
 FEATURES = "features"
@@ -52,7 +52,7 @@ class UserShard:
             max_events: records of the largest learning batch.
         """
         self.decoders: dict[str, Decoder] = {
-            FEATURES: decoders.raw,
+            FEATURES: as_it_came,
             ITEM_ROWS: decoders.item_row,
             USER_ROWS: decoders.user_record,
         }

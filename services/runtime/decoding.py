@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 
-from services.runtime.processor import Decoder, Slice
+from services.runtime.processor import Decoder, Slice, as_it_came
 
 MESSAGE_LIMIT = 500
 """Characters of a reason that a dead letter carries."""
@@ -38,36 +38,39 @@ def decode(
         messages: the records, in offset order, without errors, at least one.
         decoder: see `Decoder`; a ValueError makes the record a dead letter.
     """
-    offsets: list[int] = list(map(Message.offset, messages))  # type: ignore[arg-type]
+    offsets: list[int] = list(map(Message.offset, messages))  # type: ignore[arg-type]  # consumed records have one
     keys: list[bytes | None] = list(map(Message.key, messages))
-    raw = list(map(Message.value, messages))
-    headers = list(map(Message.headers, messages))
-    values: list[object] = []
-    bad: list[Bad] = []
-    at = 0
-    total = len(messages)
-    while at < total:
-        try:
-            for key, value, header in zip(keys[at:], raw[at:], headers[at:], strict=True):
-                values.append(None if value is None else decoder(key, value, tuple(header) if header else ()))  # type: ignore[arg-type]
-            at = total
-        except ValueError as error:
-            at = len(values)
-            bad.append(
-                Bad(topic, partition, offsets[at], type(error).__name__, str(error)[:MESSAGE_LIMIT], messages[at])
-            )
-            values.append(None)
-            at += 1
-    made = Slice(topic, partition, start, offsets[-1] + 1)
+    values: list[Any] = list(map(Message.value, messages))
     timestamps = [stamp[1] for stamp in map(Message.timestamp, messages)]
+    made = Slice(topic, partition, start, offsets[-1] + 1, offsets, timestamps, keys, values)
+    if decoder is as_it_came:
+        return made, []
+    made.values, wrong = _decoded(keys, values, list(map(Message.headers, messages)), decoder)
+    bad = [
+        Bad(topic, partition, offsets[at], type(error).__name__, str(error)[:MESSAGE_LIMIT], messages[at])
+        for at, error in wrong.items()
+    ]
     if bad:
         made.dead = [item.offset for item in bad]
-        dead = set(made.dead)
-        keep = [place for place, offset in enumerate(offsets) if offset not in dead]
-        made.offsets = [offsets[place] for place in keep]
-        made.keys = [keys[place] for place in keep]
-        made.values = [values[place] for place in keep]
-        made.timestamps = [timestamps[place] for place in keep]
-    else:
-        made.offsets, made.keys, made.values, made.timestamps = offsets, keys, values, timestamps
+        keep = [at for at in range(len(messages)) if at not in wrong]
+        made.offsets = [offsets[at] for at in keep]
+        made.keys = [keys[at] for at in keep]
+        made.values = [made.values[at] for at in keep]
+        made.timestamps = [timestamps[at] for at in keep]
     return made, bad
+
+
+def _decoded(
+    keys: Sequence[bytes | None], raw: Sequence[bytes | None], headers: Sequence[Any], decoder: Decoder
+) -> tuple[list[Any], dict[int, ValueError]]:
+    """(decoded values, why some places hold none)."""
+    values: list[Any] = []
+    wrong: dict[int, ValueError] = {}
+    while (at := len(values)) < len(raw):
+        try:
+            for key, value, header in zip(keys[at:], raw[at:], headers[at:], strict=True):
+                values.append(None if value is None else decoder(key, value, tuple(header) if header else ()))
+        except ValueError as error:
+            wrong[len(values)] = error
+            values.append(None)
+    return values, wrong

@@ -33,6 +33,7 @@ from services.model_update import decoders
 from services.model_update.rebuild import Rebuild
 from services.runtime.admin import create_topics
 from services.runtime.client import make_admin
+from services.runtime.processor import as_it_came
 from services.runtime.settings import KafkaSettings
 from tests.benchmarks.pipeline.clients import Sender
 
@@ -157,7 +158,7 @@ def _rank(settings: KafkaSettings, events: int) -> Live:
         "features": {each: [] for each in range(settings.user_partitions)},
         "item-deltas": {each: [] for each in range(settings.item_partitions)},
     }
-    decode = {"features": decoders.raw, "item-deltas": decoders.deltas}
+    decode = {"features": as_it_came, "item-deltas": decoders.deltas}
     size, client = 0, reader(settings)
     try:
         reading = take_ends(client, list(logs), settings.topic_prefix, {}, 0.0)

@@ -25,6 +25,7 @@ from services.contracts.inner.sweeps import SweepReader
 from services.model_update import decoders
 from services.model_update.rebuild import Rebuild
 from services.runtime.admin import create_topics
+from services.runtime.processor import as_it_came
 from services.runtime.settings import KafkaSettings
 
 WAIT_S = 240
@@ -206,7 +207,7 @@ class System:
         """A rebuild from features and item-deltas."""
         logs: dict[str, dict[int, list[tuple[int, Any]]]] = {}
         for topic, decode, count in (
-            ("features", decoders.raw, self.user_partitions),
+            ("features", as_it_came, self.user_partitions),
             ("item-deltas", decoders.deltas, self.item_partitions),
         ):
             logs[topic] = {partition: [] for partition in range(count)}

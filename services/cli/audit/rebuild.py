@@ -9,6 +9,7 @@ from services.cli.audit.checks import Chunk, Finding, Log
 from services.contracts.inner.sweeps import SweepReader
 from services.model_update import decoders
 from services.model_update.rebuild import Rebuild, RebuildError
+from services.runtime.processor import as_it_came
 
 NAME = "rebuild"
 _LISTED = 20
@@ -78,7 +79,7 @@ class RebuildCheck:
                 )
             ]  # fmt: skip
         rebuild = Rebuild(
-            {each: _decoded(raw, decoders.raw) for each, raw in self._logs["features"].items()},
+            {each: _decoded(raw, as_it_came) for each, raw in self._logs["features"].items()},
             {each: _decoded(raw, decoders.deltas) for each, raw in self._logs["item-deltas"].items()},
         )
         try:

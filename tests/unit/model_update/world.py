@@ -13,7 +13,7 @@ from services.model_update import decoders
 from services.model_update.item_shard import ItemShard
 from services.model_update.rebuild import Rebuild
 from services.model_update.user_shard import UserShard
-from services.runtime.processor import Output
+from services.runtime.processor import Output, as_it_came
 from services.runtime.testing import Driver, Logs
 
 USER_PARTITIONS = 3
@@ -136,7 +136,7 @@ class World:
     def rebuild(self, *, probe: bool = False) -> Rebuild:
         """A rebuild of what the logs hold."""
         return Rebuild(
-            {p: self.decoded("features", p, decoders.raw) for p in range(USER_PARTITIONS)},
+            {p: self.decoded("features", p, as_it_came) for p in range(USER_PARTITIONS)},
             {p: self.decoded("item-deltas", p, decoders.deltas) for p in range(ITEM_PARTITIONS)},
             probe=probe,
         )
