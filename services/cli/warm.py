@@ -6,6 +6,7 @@ Processes that start side by side would otherwise compile the same code next to 
 from __future__ import annotations
 
 from services.feature_extraction import columns as interactions
+from services.feature_extraction import served
 from services.model.config import ModelConfig
 from services.model.warm import compile_kernels
 from services.model_update import columns as features
@@ -15,6 +16,7 @@ from services.recommendation_publishing import avro
 def main() -> None:
     """Compile; takes seconds when everything is in the cache."""
     interactions.compile_kernels()
+    served.compile_kernels()
     compile_kernels(ModelConfig())
     features.compile_kernels()
     avro.compile_kernels()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 
-from services.contracts.edge import RecommendationList
 from services.contracts.inner import extraction_state
-from services.contracts.inner.extraction_state import VERSION, ServedList
+from services.contracts.inner.extraction_state import ServedList
 from services.contracts.inner.features import Attribution
-from services.contracts.keys import item_hash
 
-ATTRIBUTED_FIELDS = ("list_id", "user_id", "items", "item_id", "propensity", "published_at", "arm")
-"""The fields of a list, and of its items, that a decoder must give: a third of what there is."""
 _HASH_BYTES = 8
 UNKNOWN_LATENCY = -1
 
@@ -33,24 +28,20 @@ class Attributions:
         self._window_ms = window_ms
         self.lists = lists
 
-    def remember(self, served: Sequence[bytes], record: RecommendationList) -> tuple[list[bytes], int] | None:
-        """The user's lists (newest last) with one more, and its number; None when it is already there."""
-        name = record["list_id"]
-        mark = name.encode()
-        if any(mark in packed and extraction_state.decode_list(packed)["id"] == name for packed in served):
+    def remember(self, served: Sequence[bytes], list_id: bytes, body: bytes) -> tuple[list[bytes], int] | None:
+        """The user's lists (newest last) with one more, and its number; None when it is already there.
+
+        Args:
+            served: the user's lists, encoded, newest last.
+            list_id: the id of the new one.
+            body: all of it but its number (`extraction_state.encode_list`).
+        """
+        if any(
+            list_id in packed and extraction_state.decode_list(packed)["id"].encode() == list_id for packed in served
+        ):
             return None
         number = extraction_state.decode_list(served[-1])["k"] + 1 if served else 0
-        items = record["items"]
-        kept: ServedList = {
-            "v": VERSION,
-            "k": number,
-            "id": name,
-            "t": record["published_at"],
-            "a": record["arm"],
-            "h": array("Q", [item_hash(item["item_id"]) for item in items]).tobytes(),
-            "x": [[place, item["propensity"]] for place, item in enumerate(items, 1) if item["propensity"] is not None],
-        }
-        return [*served, extraction_state.encode(kept)][-self.lists :], number
+        return [*served, extraction_state.encode_list(number, body)][-self.lists :], number
 
     def attribute(self, served: Sequence[bytes], list_id: str | None, ih: int, response_ms: int) -> Attribution | None:
         """The list that an event on an item responds to, or None.

@@ -15,9 +15,18 @@ import numpy as np
 from services.contracts.edge import EdgeCodec, InteractionEvent, schemas
 from services.contracts.edge.reader import reader
 from services.contracts.edge.rules import MAX_ID_BYTES
+from services.feature_extraction.kernels.avro import (
+    behind_header,
+    branch,
+    get_block,
+    get_double,
+    get_long,
+    get_text,
+    headers_of,
+    is_id,
+)
 from services.model.arrays import F64, I64, U8
 from services.model.jit import kernel
-from services.model.texts import is_text
 
 UNREAD, READ = range(2)
 TEXTS = 6
@@ -25,9 +34,6 @@ EVENT_ID, USER, ITEM, TYPE, SESSION, LIST = range(TEXTS)
 """Columns of `Columns.start`."""
 NO_TIME = int(np.iinfo(np.int64).min)
 """No stated event time. A record that states this very time has the millisecond behind it in its column."""
-
-_SECOND = 2
-"""The branch of a union that is not null."""
 
 
 class Columns(NamedTuple):
@@ -120,9 +126,7 @@ class InteractionReader:
     def _scan(self, values: Sequence[bytes]) -> tuple[Columns, bytes, I64]:
         columns, raw = _empty_columns(len(values)), b"".join(values)
         ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))
-        known = self._codec.current_headers()
-        sizes = np.array([len(header) for header in known], np.int64)
-        headers = np.frombuffer(b"".join(known), np.uint8)
+        headers, sizes = headers_of(self._codec)
         _read_all(np.frombuffer(raw, np.uint8), ends, headers, sizes, MAX_ID_BYTES, columns)
         return columns, raw, ends
 
@@ -151,125 +155,55 @@ def _empty_columns(n: int) -> Columns:
 
 
 @kernel
-def _long(buffer: U8, at: Any, end: int) -> Any:
-    """A zigzag number: (int64, place behind it); the place is -1 when it is cut off or has more than 64 bits."""
-    number, shift = np.uint64(0), np.uint64(0)
-    while at < end:
-        byte = np.uint64(buffer[at])
-        at += 1
-        if shift == np.uint64(63) and byte > np.uint64(1):
-            break
-        number |= (byte & np.uint64(0x7F)) << shift
-        if byte < np.uint64(0x80):
-            return np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1)), at
-        shift += np.uint64(7)
-    return np.int64(0), np.int64(-1)
-
-
-@kernel
-def _text(buffer: U8, at: int, end: int) -> Any:
-    """A text: (where it begins, bytes, place behind it); the place is -1 when it is none."""
-    length, at = _long(buffer, at, end)
-    if at < 0 or length < 0 or length > end - at or not is_text(buffer, at, at + length):
-        return np.int64(0), np.int64(0), np.int64(-1)
-    return at, length, at + length
-
-
-@kernel
-def _is_id(buffer: U8, start: int, length: int, max_bytes: int) -> bool:
-    """Whether a text can be a key."""
-    zeros = 0
-    for at in range(start, start + length):
-        zeros += buffer[at] == 0
-    return 0 < length <= max_bytes and zeros == 0
-
-
-@kernel
-def _branch(buffer: U8, at: int, end: int) -> int:
-    """The branch of a union of null and a type: 0 for null, 1 for the type, -1 for none that there is."""
-    if at >= end or (buffer[at] != 0 and buffer[at] != _SECOND):
-        return -1
-    return 1 if buffer[at] == _SECOND else 0
-
-
-@kernel
 def _put_text(buffer: U8, at: int, end: int, row: int, of: int, columns: Columns) -> Any:
     """Read a text into its place; returns the place behind it, or -1 when it is none, as all that put do."""
-    columns.start[row, of], columns.length[row, of], behind = _text(buffer, at, end)
+    columns.start[row, of], columns.length[row, of], behind = get_text(buffer, at, end)
     return behind
 
 
 @kernel
 def _put_optional(buffer: U8, at: int, end: int, row: int, of: int, columns: Columns) -> Any:
-    branch = _branch(buffer, at, end)
-    if branch == 1:
+    given = branch(buffer, at, end)
+    if given == 1:
         return _put_text(buffer, at + 1, end, row, of, columns)
     columns.start[row, of], columns.length[row, of] = at, -1
-    return at + 1 if branch == 0 else -1
+    return at + 1 if given == 0 else -1
 
 
 @kernel
 def _put_value(buffer: U8, at: int, end: int, row: int, columns: Columns) -> Any:
-    branch = _branch(buffer, at, end)
+    given = branch(buffer, at, end)
     columns.value[row] = np.nan
-    if branch < 1:
-        return at + 1 if branch == 0 else -1
-    if end - at < 9:
-        return -1
-    bits = np.uint64(0)
-    for i in range(8):
-        bits |= np.uint64(buffer[at + 1 + i]) << np.uint64(8 * i)
-    value = np.uint64(bits).view(np.float64)
+    if given < 1:
+        return at + 1 if given == 0 else -1
+    value, behind = get_double(buffer, at + 1, end)
     columns.value[row] = value
-    return at + 9 if np.isfinite(value) else -1
+    return behind if np.isfinite(value) else -1
 
 
 @kernel
 def _put_time(buffer: U8, at: int, end: int, row: int, columns: Columns) -> Any:
-    branch = _branch(buffer, at, end)
+    given = branch(buffer, at, end)
     columns.t_ms[row] = NO_TIME
-    if branch < 1:
-        return at + 1 if branch == 0 else -1
-    t_ms, behind = _long(buffer, at + 1, end)
+    if given < 1:
+        return at + 1 if given == 0 else -1
+    t_ms, behind = get_long(buffer, at + 1, end)
     columns.t_ms[row] = max(t_ms, NO_TIME + 1)
     return behind
 
 
 @kernel
 def _put_context(buffer: U8, begin: int, end: int, row: int, columns: Columns) -> Any:
-    """Note where a map of texts begins. Its blocks may state their size, behind a negative count of entries."""
-    count, at = _long(buffer, begin, end)
+    """Note where a map of texts begins."""
+    count, at = get_block(buffer, begin, end)
     columns.context[row] = -1 if count == 0 else begin
     while at >= 0 and count != 0:
-        size = 0
-        if count < 0:
-            count = -count
-            size, at = _long(buffer, at, end)
-        # The smallest number has no negative; and an entry takes two bytes.
-        if at < 0 or size < 0 or count < 0 or count > end - at:
-            return -1
         for _ in range(2 * count):
-            _, _, at = _text(buffer, at, end)
+            _, _, at = get_text(buffer, at, end)
             if at < 0:
                 return -1
-        count, at = _long(buffer, at, end)
+        count, at = get_block(buffer, at, end)
     return at
-
-
-@kernel
-def _behind_header(buffer: U8, at: int, end: int, headers: U8, sizes: I64) -> Any:
-    """The place behind whichever of the headers stands at a place; -1 for none."""
-    of = 0
-    for i in range(len(sizes)):
-        size = sizes[i]
-        if size <= end - at:
-            j = 0
-            while j < size and buffer[at + j] == headers[of + j]:
-                j += 1
-            if j == size:
-                return at + size
-        of += size
-    return -1
 
 
 @kernel
@@ -282,7 +216,7 @@ def _read_one(buffer: U8, begin: int, end: int, max_id_bytes: int, row: int, col
     if at < 0 or columns.length[row, TYPE] == 0:
         return False
     for of in range(USER, ITEM + 1):
-        if not _is_id(buffer, columns.start[row, of], columns.length[row, of], max_id_bytes):
+        if not is_id(buffer, columns.start[row, of], columns.length[row, of], max_id_bytes):
             return False
     at = _put_value(buffer, at, end, row, columns)
     if at >= 0:
@@ -313,7 +247,7 @@ def _read_all(buffer: U8, ends: I64, headers: U8, sizes: I64, max_id_bytes: int,
     """
     start = 0
     for row in range(len(ends)):
-        at = _behind_header(buffer, start, ends[row], headers, sizes)
+        at = behind_header(buffer, start, ends[row], headers, sizes)
         if at >= 0 and _read_one(buffer, at, ends[row], max_id_bytes, row, columns):
             columns.state[row] = READ
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.contracts.edge import InteractionEvent, RecommendationList
+from services.contracts.edge import InteractionEvent
 from services.contracts.inner import extraction_state as states
 from services.contracts.inner import features
 from services.contracts.inner.extraction_state import ExtractionRow
@@ -18,6 +18,7 @@ from services.feature_extraction.columns import Columns, Kept
 from services.feature_extraction.extractor import Extractor
 from services.feature_extraction.interactions import InteractionReader
 from services.feature_extraction.kernels.batch import DUPLICATE, LATE, PLAIN, WRONG_TIME
+from services.feature_extraction.served import READ, WITHDRAWN, ListReader
 from services.feature_extraction.settings import ExtractionSettings
 from services.feature_extraction.users import User, UserTable
 from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
@@ -51,17 +52,21 @@ class FeatureExtraction:
     name = NAME
     inputs = Inputs(leading=INTERACTIONS, followers=(LISTS, ERASURES), tables=(ITEMS,), state=(STATE,))
 
-    def __init__(self, settings: ExtractionSettings, decoders: dict[str, Decoder], reader: InteractionReader) -> None:
+    def __init__(
+        self, settings: ExtractionSettings, decoders: dict[str, Decoder], reader: InteractionReader, lists: ListReader
+    ) -> None:
         """Make the processor.
 
         Args:
             settings: the features and their bounds.
-            decoders: one per input topic. Interactions stay as they came; erasure requests decode to (record, the
-                bytes as they came): what came to a wrong partition is written again as it was.
+            decoders: one per input topic. Interactions and lists stay as they came; erasure requests decode to (record,
+                the bytes as they came): what came to a wrong partition is written again as it was.
             reader: reads interactions.
+            lists: reads served lists.
         """
         self.decoders = decoders
         self._reader = reader
+        self._list_reader = lists
         self._settings = settings
         self._ceiling = max(1, settings.extraction_max_users // settings.user_partitions)
         self.start(0)
@@ -109,7 +114,7 @@ class FeatureExtraction:
                 self._interactions(slice_, owed, out)
                 out.observe("append_age_seconds", (batch.now_ms - np.array(slice_.timestamps)) / 1000)
             elif slice_.topic == LISTS:
-                self._lists(slice_, owed)
+                self._lists(slice_, owed, out)
             else:
                 self._erasures(slice_, owed, out)
         for partition, owed in changes.items():
@@ -242,29 +247,31 @@ class FeatureExtraction:
         user.sealed, user.lists, user.strays = b"", (), None
         return self._extractor.new_row(partition)
 
-    def _lists(self, slice_: Slice, owed: Changes) -> None:
+    def _lists(self, slice_: Slice, owed: Changes, out: Outputs) -> None:
         partition, table = slice_.partition, self._tables[slice_.partition]
         attributions = self._extractor.attributions
         if not attributions.lists:
             return
-        record: RecommendationList | None
-        for _, appended_ms, key, record in slice_rows(slice_):
-            user_id = _text(key)
-            if user_id is None:
+        found = self._list_reader.read(slice_.values)
+        for i, error in found.refused:
+            out.refuse(LISTS, partition, slice_.offsets[i], str(error), type(error).__name__)
+        for i, state in enumerate(found.state):
+            user_id = _text(slice_.keys[i])
+            if user_id is None or state not in (READ, WITHDRAWN):
                 continue
             user = table.find(user_id)
-            if record is None:
+            if state == WITHDRAWN:
                 self._withdraw(table, user_id, user, owed)
                 continue
             if user is None:
                 # Whoever was served before doing anything: the first event may well respond to it.
                 user = User()
                 user.row = self._extractor.new_row(partition)
-                user.row["ts"] = appended_ms
+                user.row["ts"] = slice_.timestamps[i]
                 for evicted in table.add(user_id, user):
                     self._forget(table, *evicted, owed)
                 owed.users[user_id] = user
-            remembered = attributions.remember(user.lists, record)
+            remembered = attributions.remember(user.lists, found.ids[i], found.bodies[i])
             if remembered is not None:
                 user.lists, number = remembered
                 owed.records[states.list_key(user_key(user_id), number % attributions.lists)] = user.lists[-1]

@@ -6,8 +6,7 @@ from typing import Any
 
 from services.contracts.edge import Registry, codec_for, decode_item
 from services.contracts.inner import weights
-from services.feature_extraction.attribution import ATTRIBUTED_FIELDS
-from services.feature_extraction.columns import compile_kernels
+from services.feature_extraction import columns, served
 from services.feature_extraction.interactions import InteractionReader
 from services.feature_extraction.processor import (
     ERASURES,
@@ -18,6 +17,7 @@ from services.feature_extraction.processor import (
     STATE,
     FeatureExtraction,
 )
+from services.feature_extraction.served import SERVED_FIELDS, ListReader
 from services.feature_extraction.settings import ExtractionSettings
 from services.runtime.processor import DecodeError, Decoder, Headers, Processor, as_it_came
 from services.runtime.registry import registry_of
@@ -26,16 +26,18 @@ from services.runtime.service import run
 
 def processors(settings: ExtractionSettings, _shard: str) -> list[Processor]:
     """The one processor of this service."""
-    compile_kernels()
+    columns.compile_kernels()
+    served.compile_kernels()
     registry = registry_of(settings)
     events = codec_for(INTERACTIONS, registry, settings.topic_prefix)
-    return [FeatureExtraction(settings, decoders(settings, registry), InteractionReader(events))]
+    lists = codec_for(LISTS, registry, settings.topic_prefix, SERVED_FIELDS)
+    reads = decoders(settings, registry)
+    return [FeatureExtraction(settings, reads, InteractionReader(events), ListReader(lists))]
 
 
 def decoders(settings: ExtractionSettings, registry: Registry | None = None) -> dict[str, Decoder]:
     """The decoders of every topic that is read, by logical name."""
     erasures, items = (codec_for(topic, registry, settings.topic_prefix) for topic in (ERASURES, ITEMS))
-    lists = codec_for(LISTS, registry, settings.topic_prefix, ATTRIBUTED_FIELDS)
 
     def erasure(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
         return None if value is None else (erasures.decode(value), value)
@@ -52,8 +54,8 @@ def decoders(settings: ExtractionSettings, registry: Registry | None = None) -> 
 
     def served(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
         _text(key)
-        # A list takes as long to decode as five events: not where nothing is attributed.
-        return lists.decode(value) if value is not None and settings.attribution_lists else None
+        # Read many at a time (`ListReader`), and not where nothing is attributed.
+        return value if settings.attribution_lists else None
 
     def state(key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
         _text(key)

@@ -88,8 +88,12 @@ TWINS = {
         "feature_extraction.hashing: blake2b_64 _compress _load _mix",
     "../feature_extraction/test_hashing.py::test_crc_is_that_of_zlib": "feature_extraction.hashing: crc32",
     "../feature_extraction/test_interactions.py::test_columns_are_what_the_codec_gives":
-        "feature_extraction.interactions: _behind_header _branch _is_id _long _put_context _put_optional _put_text"
-        " _put_time _put_value _read_all _read_one _text",
+        "feature_extraction.interactions: _put_context _put_optional _put_text _put_time _put_value _read_all"
+        " _read_one;"
+        " feature_extraction.kernels.avro: behind_header branch get_block get_double get_long get_text is_id",
+    "../feature_extraction/test_served.py::test_bodies_are_what_the_codec_gives":
+        "feature_extraction.served: _pass_optional_longs _pass_optional_text _pass_texts _read_all _read_items"
+        " _read_one _write; feature_extraction.kernels.avro: pass_bytes",
     "../feature_extraction/test_wire.py::test_numbers_are_the_librarys":
         "feature_extraction.kernels.wire: get_int put_int",
     "../feature_extraction/test_wire.py::test_hashes_are_the_librarys": "feature_extraction.kernels.wire: put_unsigned",

@@ -113,6 +113,15 @@ def encode(record: ExtractionRow | WindowChunk | ServedList) -> bytes:
     return pack(record)
 
 
+_LIST_HEAD = bytes((0x80 | len(ServedList.__annotations__),)) + b"".join(map(pack, ("v", VERSION, "k")))
+"""What a served list begins with: the head of a map of so many entries, and all before the value of "k"."""
+
+
+def encode_list(number: int, body: bytes) -> bytes:
+    """Encode a served list: what `encode` gives, of its number and the bytes behind that ("id" and what follows)."""
+    return _LIST_HEAD + pack(number) + body
+
+
 def decode_row(value: bytes) -> ExtractionRow:
     """Decode a user's row; raises `InnerRecordError`."""
     return cast(ExtractionRow, unpack(value, VERSION, "extraction row"))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from services.contracts.edge import codec_for
+from services.contracts.edge import RecommendationList, codec_for
 from services.contracts.inner import features
 from services.contracts.inner.extraction_state import VERSION, ExtractionRow
 from services.contracts.inner.features import BATCH_KEY
 from services.contracts.keys import partition_of
 from services.feature_extraction.interactions import InteractionReader
 from services.feature_extraction.processor import ERASURES, INTERACTIONS, ITEMS, LISTS, STATE, FeatureExtraction
+from services.feature_extraction.served import ListReader
 from services.feature_extraction.settings import ExtractionSettings
 from services.runtime.processor import Batch, Outputs, Slice
 
@@ -23,6 +24,7 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 NOW = 1_700_000_000_000
 CODEC = codec_for(INTERACTIONS)
+LIST_CODEC = codec_for(LISTS)
 
 
 def event(user: str = "ann", item: str = "a", **fields: Any) -> dict[str, Any]:
@@ -55,15 +57,15 @@ def item(item_id: str, *categories: str) -> dict[str, Any]:
 
 
 def served(list_id: str, user: str, items: Sequence[str], published_at: int, **fields: Any) -> dict[str, Any]:
-    """A RecommendationList, as much of it as attribution reads."""
-    ranked = [{"item_id": name, "rank": rank, "propensity": None} for rank, name in enumerate(items, 1)]
-    return {
-        "list_id": list_id,
-        "user_id": user,
-        "items": ranked,
-        "published_at": published_at,
-        "arm": "default",
-    } | fields
+    """A RecommendationList with every field."""
+    ranked = [{"item_id": name, "score": 1 / rank, "rank": rank} for rank, name in enumerate(items, 1)]
+    made = {"list_id": list_id, "user_id": user, "items": ranked, "published_at": published_at, "why": "event"}
+    return {**LIST_CODEC.complete({**made, **fields})}
+
+
+def list_bytes(record: dict[str, Any]) -> bytes:
+    """A list as it is published."""
+    return LIST_CODEC.encode(cast(RecommendationList, record))
 
 
 def new_row() -> ExtractionRow:
@@ -123,7 +125,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         """Begin the first incarnation."""
-        self.processor = FeatureExtraction(self.settings, {}, InteractionReader(CODEC))
+        self.processor = FeatureExtraction(self.settings, {}, InteractionReader(CODEC), ListReader(LIST_CODEC))
         self.items: list[dict[str, Any]] = []
         self.restart()
 
@@ -188,7 +190,7 @@ class Driver:
 
     def serve(self, user: str, record: dict[str, Any] | None, at: int = NOW) -> None:
         """Publish a list."""
-        self.feed(LISTS, [(at, user.encode(), record)], home(user))
+        self.feed(LISTS, [(at, user.encode(), record and list_bytes(record))], home(user))
 
     def erase(self, user: str, partition: int | None = None) -> None:
         """Ask to forget a user."""

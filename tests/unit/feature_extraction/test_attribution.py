@@ -1,21 +1,23 @@
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from services.contracts.edge import RecommendationList
 from services.contracts.inner import extraction_state
 from services.contracts.keys import item_hash
 from services.feature_extraction.attribution import Attributions
-from tests.unit.feature_extraction.driving import HOUR_MS, NOW, served
+from services.feature_extraction.served import ListReader
+from tests.unit.feature_extraction.driving import HOUR_MS, LIST_CODEC, NOW, list_bytes, served
 
 PARTS = Attributions(window_ms=HOUR_MS, lists=3)
+READER = ListReader(LIST_CODEC)
 
 
 def remembered(*lists: dict[str, Any]) -> list[bytes]:
     """Lists as a user's row holds them."""
     kept: list[bytes] = []
-    for record in lists:
-        result = PARTS.remember(kept, cast(RecommendationList, record))
+    read = READER.read([list_bytes(record) for record in lists])
+    for list_id, body in zip(read.ids, read.bodies, strict=True):
+        result = PARTS.remember(kept, list_id, body)
         kept = kept if result is None else result[0]
     return kept
 

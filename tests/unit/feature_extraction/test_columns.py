@@ -24,6 +24,7 @@ from tests.unit.feature_extraction.driving import (
     event,
     home,
     item,
+    list_bytes,
     served,
     slice_of,
 )
@@ -73,7 +74,7 @@ def steps(draw: st.DrawFn) -> list[tuple[list[Rows], list[Rows]]]:
             )
             if record["items"] and draw(st.booleans()):
                 record["items"][0]["propensity"] = draw(st.floats(0.1, 1))
-            lists[home(user)].append((appended, user_key(user), record))
+            lists[home(user)].append((appended, user_key(user), list_bytes(record)))
         for _ in range(draw(st.integers(0, 60))):
             appended += draw(st.sampled_from([0, 0, 1000, 20 * MINUTE_MS, HOUR_MS, 3 * DAY_MS, 40 * DAY_MS]))
             one = draw(events(appended))

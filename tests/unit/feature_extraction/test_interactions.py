@@ -102,11 +102,15 @@ class Writer:
         return b"\0" if value is None else b"\2" + value
 
     def context(self, entries: list[tuple[Any, Any]]) -> bytes:
-        """A map, in blocks of any size that may state how long they are, rightly or not."""
+        """A map."""
+        return self.blocks([self.text(name) + self.text(value) for name, value in entries])
+
+    def blocks(self, entries: list[bytes]) -> bytes:
+        """An array or a map, in blocks of any size that may state how long they are, rightly or not."""
         out = b""
         while entries:
             count = self.draw(st.integers(1, len(entries))) if self.draw else len(entries)
-            block = b"".join(self.text(name) + self.text(value) for name, value in entries[:count])
+            block = b"".join(entries[:count])
             entries = entries[count:]
             sizes = [None, None, None, len(block), len(block), 0, -1, 2**63 - 1]
             stated = self.draw(st.sampled_from(sizes)) if self.draw else None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.contracts.inner import extraction_state, features
 from services.contracts.inner.weights import WEIGHTS_KEY
 from services.contracts.keys import category_feature, item_hash
-from services.feature_extraction.processor import ITEMS
+from services.feature_extraction.processor import ITEMS, LISTS
 from services.feature_extraction.settings import ExtractionSettings
 from tests.unit.feature_extraction.driving import (
     CODEC,
@@ -22,6 +22,7 @@ from tests.unit.feature_extraction.driving import (
     event,
     home,
     item,
+    list_bytes,
     served,
     slice_of,
 )
@@ -363,6 +364,22 @@ def test_a_withdrawn_list_is_forgotten() -> None:
     assert "list" not in driver.of("ann")[-1]
     assert [*driver.state[home("ann")]] == [b"ann"]
     assert b"bob" not in driver.state[home("bob")]
+
+
+def test_what_is_no_list_is_refused_and_the_others_are_kept() -> None:
+    """A list that cannot be read is a dead letter that says why; those around it are remembered."""
+    driver = Driver()
+    good = [list_bytes(served(f"l{number}", "ann", "ab", NOW)) for number in range(2)]
+    values = [good[0], b"poison", None, good[0][:-1], good[1]]
+    driver.feed(LISTS, [(NOW, b"ann", value) for value in values], home("ann"))
+    assert [(topic, partition, offset, why) for topic, partition, offset, _, why in driver.dead] == [
+        ("recommendations", home("ann"), 1, "EdgeRecordError"),
+        ("recommendations", home("ann"), 3, "EdgeRecordError"),
+    ]
+    assert "unknown encoding" in driver.dead[0][3]
+    assert driver.seals == []
+    kept = [value for key, value in driver.state[home("ann")].items() if key != b"ann"]
+    assert [extraction_state.decode_list(value)["id"] for value in kept] == ["l1"]
 
 
 def test_unanswered_impressions_become_weak_negatives() -> None:

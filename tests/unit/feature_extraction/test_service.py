@@ -46,26 +46,36 @@ def test_an_item_under_a_foreign_key_is_refused(reads: dict[str, Decoder]) -> No
 
 
 def test_lists_are_not_read_in_vain() -> None:
-    """Without attribution, lists are not even decoded."""
+    """Lists stay as they came; without attribution, nothing of them is looked at. A key they must have."""
     served = decoders(ExtractionSettings(attribution_lists=0))["recommendations"]
     assert served(b"ann", b"anything", ()) is None
+    served = decoders(ExtractionSettings())["recommendations"]
+    assert served(b"ann", b"anything", ()) == b"anything"
+    for key in (None, b"", b"\xff"):
+        with pytest.raises(ValueError, match=r"no key|decode"):
+            served(key, b"anything", ())
 
 
 def test_the_service_runs_in_the_test_driver() -> None:
     """From bytes to bytes: an item, an Avro and a JSON event, poison, a crash, and the same again."""
     settings = ExtractionSettings(user_partitions=2)
-    logs = Logs({"interactions": 2, "features": 2, "extraction-state": 2})
+    logs = Logs({"interactions": 2, "features": 2, "extraction-state": 2, "recommendations": 2})
     logs.append("items", b"a", b'{"item_id": "a", "categories": ["Drama"]}')
     codec = codec_for("interactions")
     logs.append(
         "interactions", b"ann", codec.encode(codec.complete({"user_id": "ann", "item_id": "a", "event_id": "1"}))
     )
     logs.append("interactions", b"ann", b"poison")
+    for value in (b'{"list_id": "1", "user_id": "ann", "items": [], "published_at": 1, "why": "event"}', b"poison"):
+        logs.append("recommendations", b"ann", value)
     driver = Driver(processors(settings, "x")[0], logs)
     driver.open(0, 1)
     first = driver.step()
     assert len(first.to("features")) == 2
-    assert [bad.offset for bad in first.dead] == [1]
+    assert [(bad.topic, bad.offset, bad.exception) for bad in first.dead] == [
+        ("recommendations", 1, "EdgeRecordError"),
+        ("interactions", 1, "EdgeRecordError"),
+    ]
     driver.crash(processors(settings, "x")[0])
     logs.append("interactions", b"ann", b'{"user_id": "ann", "item_id": "a", "event_id": "1"}')
     logs.append("interactions", b"ann", b'{"user_id": "ann", "item_id": "a", "event_id": "2"}')
