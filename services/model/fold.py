@@ -134,6 +134,18 @@ def pair_code(place: int, tick: int) -> np.uint32:
 
 
 @kernel
+def _weakest(values: F32, shrunk: np.float32) -> int:
+    """The first entry float32[n, 6] with the lowest plain and decayed co-visits together."""
+    found = 0
+    weakest = values[0, 0] + values[0, 4] * shrunk
+    for i in range(1, len(values)):
+        strength = values[i, 0] + values[i, 4] * shrunk
+        if strength < weakest:
+            weakest, found = strength, i
+    return found
+
+
+@kernel
 def pair_add(
     pool: Lists, data: F32, row: int, neighbour: np.uint64, weight: np.float32, code: np.uint32, rate: F64
 ) -> None:
@@ -167,23 +179,18 @@ def pair_add(
     k = place - REVERSE if back else place
     if k < TRANSITIONS:
         step = weight / np.float32(1 + k)
-    found = -1
-    for i in range(at, at + n):
-        if pool.keys[i] == neighbour:
-            found = i
-            break
-    if found < 0:
+    # Every key is looked at, so that the loop fills the lanes: faster than to stop where it is found.
+    keys, found = pool.keys[at : at + n], -1
+    for i in range(n):
+        found = max(found, i if keys[i] == neighbour else -1)
+    if found >= 0:
+        found += at
+    else:
         limit = pool.sizes[len(pool.sizes) - 1]
         if n < limit:
             found = list_append(pool, row, neighbour)
         else:
-            found = at
-            shrunk = np.float32(1.0) / grown
-            weakest = pool.values[at, 0] + pool.values[at, 4] * shrunk
-            for i in range(at + 1, at + n):
-                strength = pool.values[i, 0] + pool.values[i, 4] * shrunk
-                if strength < weakest:
-                    weakest, found = strength, i
+            found = at + _weakest(pool.values[at : at + n], np.float32(1.0) / grown)
             pool.keys[found] = neighbour
         for j in range(6):
             pool.values[found, j] = np.float32(0.0)
