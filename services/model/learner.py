@@ -65,6 +65,7 @@ class Learner:
         )
         self._pop, self._totals = increments(items.room, m), increments(system.room, m)
         self._pi = increments(system.room, EXPERTS)
+        self._ranks = [reserve((table.table.room,), np.int32) for table in self.replica.tables]
         self._work = buffers(config, config.list_length)
         self._setup = setup(config, repeats=not config.exclude_seen, top=config.list_length)
         self._step = Step(
@@ -147,7 +148,7 @@ class Learner:
             self._system(),
             self._contexts(events, rows, short),
         )
-        deltas = delta_sets(replica, kinds)
+        deltas = delta_sets(replica, kinds, self._ranks)
         replica.commit(batch, deltas)
         self._evicted += self.users.trim()
         return deltas
@@ -222,7 +223,8 @@ class Learner:
         values = np.zeros((len(features), 2), np.float32)
         np.add.at(values[:, 0], inverse[: len(words)], 1.0)
         np.add.at(values[:, 1], inverse[len(words) : -1], 1.0)
-        values[inverse[-1]] += (len(np.unique(where)), len(self._new))
+        # `where` ascends.
+        values[inverse[-1]] += (np.count_nonzero(np.diff(where, prepend=-1)), len(self._new))
         kept = values.any(axis=1)
         features, values = features[kept], values[kept]
         if len(features):

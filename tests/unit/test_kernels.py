@@ -39,7 +39,8 @@ TWINS = {
     "kernels/test_counting.py::test_changed_content_is_noticed": "kernels.batch: content_changes",
     "kernels/test_ranking.py::test_the_learner_learns_from_its_candidates":
         "kernels.batch: _has_seen _learn_weights",
-    "kernels/test_small.py::test_rows_are_kept_as_they_were_first": "kernels.touched: increment_of keep",
+    "kernels/test_small.py::test_rows_are_kept_as_they_were_first": "kernels.touched: increment_of keep take_back",
+    "kernels/test_small.py::test_entries_are_grouped_by_their_rows": "kernels.grouping: distinct_rows grouped",
     "kernels/test_small.py::test_a_spot_is_a_dict": "kernels.spot: spot_clear spot_find spot_put",
     "kernels/test_small.py::test_candidates_are_a_list_without_repeats": "kernels.candidates: add",
     "kernels/test_small.py::test_the_strongest_are_the_first_of_the_sorted": "kernels.candidates: strongest",
