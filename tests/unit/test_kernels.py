@@ -13,7 +13,8 @@ DECORATORS = {"kernel", "inline", "allocating_kernel"}
 
 # A kernel without a test of its own is compared through the one that calls it.
 TWINS = {
-    "test_arena.py::test_index_is_a_dict": "arena: index_find index_find_many _index_insert _index_remove",
+    "test_arena.py::test_index_is_a_dict": "arena: index_find index_find_many _index_insert _index_remove"
+    " _index_remove_many",
     "test_arena.py::test_lists_are_lists": "arena: list_append list_clear list_reserve lists_get lists_set _list_of",
     "test_arena.py::test_tidying_keeps_the_lists": "arena: _pack",
     "test_arena.py::test_little_idle_memory_is_left_alone": "arena: _idle_entries",
@@ -45,7 +46,7 @@ TWINS = {
     "kernels/test_small.py::test_candidates_are_a_list_without_repeats": "kernels.candidates: add",
     "kernels/test_small.py::test_the_strongest_are_the_first_of_the_sorted": "kernels.candidates: strongest",
     "test_trending.py::test_lists_are_the_strongest_rows":
-        "kernels.trends: trend_key trend_refill trend_remove trend_reset trend_updates _ahead _drop _holds _move _offer"
+        "kernels.trends: trend_key trend_refill trend_remove trend_reset trend_updates _ahead _holds _move _offer"
         " _settle",
     "test_trending.py::test_a_row_that_moves_keeps_its_place": "kernels.trends: trend_rename",
     "kernels/test_vectors.py::test_dot_sums_in_the_stated_order": "kernels.vectors: dot",
