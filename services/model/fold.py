@@ -17,6 +17,7 @@ import numpy as np
 from services.model.arena import Lists, list_append, list_clear, list_reserve
 from services.model.arrays import F32, F64, I64, U32, U64
 from services.model.jit import kernel
+from services.model.kernels.halves import from_halves, to_halves
 from services.model.layout import TICK_S, Block
 
 
@@ -29,16 +30,20 @@ def pack(deltas: F32, block: Block) -> F32:
     """Adagrad deltas as they travel: the parameter differences as float16, two in a float32's place."""
     if not block.packed:
         return deltas
-    halves = deltas[:, : block.width].astype(np.float16).view(np.float32)
-    return np.concatenate([halves, deltas[:, block.width :]], axis=1)
+    packed = np.empty((len(deltas), block.delta_width), np.float32)
+    packed[:, block.width // 2 :] = deltas[:, block.width :]
+    to_halves(deltas, block.width, packed.view(np.uint16))
+    return packed
 
 
 def unpack(deltas: F32, block: Block) -> F32:
     """The inverse of `pack`, at the precision that travelled."""
     if not block.packed:
         return deltas
-    halves = np.ascontiguousarray(deltas[:, : block.width // 2]).view(np.float16).astype(np.float32)
-    return np.concatenate([halves, deltas[:, block.width // 2 :]], axis=1)
+    unpacked = np.empty((len(deltas), deltas.shape[1] + block.width - block.width // 2), np.float32)
+    unpacked[:, block.width :] = deltas[:, block.width // 2 :]
+    from_halves(np.ascontiguousarray(deltas).view(np.uint16), block.width, unpacked.view(np.uint32))
+    return unpacked
 
 
 @kernel

@@ -88,7 +88,7 @@ def delta_sets(replica: Replica, kinds: Sequence[Changes], ranks: Sequence[I32])
         for name, (at, unsorted, neighbours) in blocks.items():
             by, ordinals, bounds = grouped(at, rank, len(rows))
             values = unsorted.take(by, axis=0)
-            near = None if neighbours is None else neighbours[by]
+            near = None if neighbours is None else neighbours.take(by)
             for partition, start, end in parts:
                 a, b = int(bounds[start]), int(bounds[end])
                 if a < b:

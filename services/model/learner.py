@@ -221,8 +221,8 @@ class Learner:
         total = np.array([_ALL_FEATURES], np.uint32)
         features, inverse = np.unique(np.concatenate([words, new_words, total]), return_inverse=True)
         values = np.zeros((len(features), 2), np.float32)
-        np.add.at(values[:, 0], inverse[: len(words)], 1.0)
-        np.add.at(values[:, 1], inverse[len(words) : -1], 1.0)
+        values[:, 0] = np.bincount(inverse[: len(words)], minlength=len(features))
+        values[:, 1] = np.bincount(inverse[len(words) : -1], minlength=len(features))
         # `where` ascends.
         values[inverse[-1]] += (np.count_nonzero(np.diff(where, prepend=-1)), len(self._new))
         kept = values.any(axis=1)

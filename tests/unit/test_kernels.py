@@ -42,6 +42,7 @@ TWINS = {
         "kernels.batch: _has_seen _learn_weights",
     "kernels/test_small.py::test_rows_are_kept_as_they_were_first": "kernels.touched: increment_of keep take_back",
     "kernels/test_small.py::test_entries_are_grouped_by_their_rows": "kernels.grouping: distinct_rows grouped",
+    "test_fold.py::test_halves_are_those_of_numpy": "kernels.halves: from_halves to_halves",
     "kernels/test_small.py::test_a_spot_is_a_dict": "kernels.spot: spot_clear spot_find spot_put",
     "kernels/test_small.py::test_candidates_are_a_list_without_repeats": "kernels.candidates: add",
     "kernels/test_small.py::test_the_strongest_are_the_first_of_the_sorted": "kernels.candidates: strongest",

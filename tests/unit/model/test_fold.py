@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.model import fold
 from services.model.arena import Lists, list_pool
 from services.model.arrays import F32
+from services.model.kernels.halves import from_halves, to_halves
 from services.model.layout import TICK_S, Block
 
 HALFLIVES = (3600.0, 86400.0, 0.0)
@@ -132,6 +133,20 @@ def test_sums_stay_below_their_cap() -> None:
     data = np.ones((1, 2), np.float32)
     fold.fold_sum(data, np.array([0]), np.array([[2, 11]], np.float32), 10.0)
     np.testing.assert_allclose(data, [[2, 8]])
+
+
+@given(st.lists(st.floats(width=32), min_size=3, max_size=30))
+def test_halves_are_those_of_numpy(numbers: list[float]) -> None:
+    """Numbers of every size become the halves that numpy makes of them, and every half the number that it is."""
+    values = np.array([*numbers, 65519.9, 65520.0, 2.0**-24, 2.0**-25, 3 * 2.0**-26, -(2.0**-14)], np.float32)[None]
+    halves = np.empty(values.shape, np.uint16)
+    to_halves(values, values.shape[1], halves)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(halves.view(np.float16), values.astype(np.float16))
+    every = np.arange(1 << 16, dtype=np.uint16)[None]
+    floats = np.empty(every.shape, np.uint32)
+    from_halves(every, every.shape[1], floats)
+    assert (floats == every.view(np.float16).astype(np.float32).view(np.uint32)).all()
 
 
 HALFLIFE_TICKS = 20.0
