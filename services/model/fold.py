@@ -12,6 +12,8 @@ Every kernel skips deltas whose target row is -1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from services.model.arena import Lists, list_append, list_clear, list_reserve
@@ -139,15 +141,15 @@ def pair_code(place: int, tick: int) -> np.uint32:
 
 
 @kernel
-def _weakest(values: F32, shrunk: np.float32) -> int:
-    """The first entry float32[n, 6] with the lowest plain and decayed co-visits together."""
-    found = 0
-    weakest = values[0, 0] + values[0, 4] * shrunk
-    for i in range(1, len(values)):
-        strength = values[i, 0] + values[i, 4] * shrunk
-        if strength < weakest:
-            weakest, found = strength, i
-    return found
+def _weakest(values: F32, shrunk: np.float32) -> Any:
+    """The first entry float32[n, 6] with the lowest plain and decayed co-visits together; n >= 1, counts are >= 0."""
+    # Floats that are not negative have the order of their bits: with the place behind them, the least is found without
+    # a branch for each entry.
+    weakest = np.int64(0x7FFF_FFFF_FFFF_FFFF)
+    for i in range(len(values)):
+        strength = np.float32(values[i, 0] + values[i, 4] * shrunk)
+        weakest = min(weakest, (np.int64(strength.view(np.int32)) << 32) | i)
+    return weakest & 0xFFFF_FFFF
 
 
 @kernel

@@ -197,6 +197,15 @@ def test_pairs_are_counts_by_neighbour(parts: list[tuple[int, int, float, int]])
     np.testing.assert_allclose(data[0, 1:], plain_pair(parts, anchor), rtol=1e-3, atol=1e-5)
 
 
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40), st.sampled_from([0.5, 1e-9]))
+def test_the_weakest_entry_is_the_first_of_the_lowest(counts: list[tuple[int, int]], shrunk: float) -> None:
+    """The entry that gives way has the lowest plain and decayed count together, and is the first of equals."""
+    values = np.zeros((len(counts), 6), np.float32)
+    values[:, 0], values[:, 4] = np.array(counts).T
+    strengths = values[:, 0] + values[:, 4] * np.float32(shrunk)
+    assert fold._weakest(values, np.float32(shrunk)) == np.argmin(strengths)
+
+
 def test_full_lists_give_way() -> None:
     """A full list gives way at its weakest entry, counting recent events double; the sums keep all."""
     pool, data = counted_pairs(2, [(1, 0, 1.0, 0), (1, 0, 1.0, 0), (2, 1, 1.0, 1), (3, 50, 1.0, 0)])
