@@ -22,7 +22,6 @@ _NORESERVE = 0x4000 if sys.platform == "linux" else 0
 """MAP_NORESERVE: pages that are never touched count against nothing."""
 _FILL = 0.7
 """Fill of the id index at which it doubles."""
-
 _TIDY_ENTRIES = 1 << 16
 """Idle entries below which a pool is left alone."""
 
@@ -108,6 +107,15 @@ def _index_remove(keys: U64, slots: I32, key: np.uint64) -> bool:
     return True
 
 
+@kernel
+def _index_remove_many(keys: U64, slots: I32, gone: U64) -> int:
+    """Remove keys; returns how many were there."""
+    removed = 0
+    for key in gone:
+        removed += _index_remove(keys, slots, key)
+    return removed
+
+
 class HashIndex:
     """uint64 key -> int32 slot, open addressing. The key 0 cannot be stored."""
 
@@ -130,8 +138,7 @@ class HashIndex:
     def insert(self, keys: U64, slots: I64) -> None:
         """Add or overwrite."""
         if (self.size + len(keys)) > _FILL * len(self.keys):
-            old_keys, old_slots = self.keys, self.slots
-            size = len(old_keys)
+            old_keys, old_slots, size = self.keys, self.slots, len(self.keys)
             while (self.size + len(keys)) > _FILL * size:
                 size *= 2
             self.keys, self.slots = np.zeros(size, np.uint64), np.zeros(size, np.int32)
@@ -139,9 +146,9 @@ class HashIndex:
             _index_insert(self.keys, self.slots, old_keys[used], old_slots[used].astype(np.int64))
         self.size += _index_insert(self.keys, self.slots, keys, slots)
 
-    def remove(self, key: int) -> bool:
-        """Forget one key; whether it was there."""
-        removed = _index_remove(self.keys, self.slots, np.uint64(key))
+    def remove(self, keys: U64) -> int:
+        """Forget keys; returns how many were there."""
+        removed = _index_remove_many(self.keys, self.slots, keys)
         self.size -= removed
         return removed
 

@@ -62,7 +62,7 @@ class Catalogue:
         """Forget an item; nothing happens when it is not there."""
         slot = self.index.find(item)
         if slot >= 0:
-            self.index.remove(item)
+            self.index.remove(np.array([item], np.uint64))
             self.hashes[slot] = 0
             self.cold.remove(slot)
             list_clear(self.names, slot)

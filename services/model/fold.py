@@ -12,11 +12,14 @@ Every kernel skips deltas whose target row is -1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from services.model.arena import Lists, list_append, list_clear, list_reserve
 from services.model.arrays import F32, F64, I64, U32, U64
 from services.model.jit import kernel
+from services.model.kernels.halves import from_halves, to_halves
 from services.model.layout import TICK_S, Block
 
 
@@ -29,16 +32,20 @@ def pack(deltas: F32, block: Block) -> F32:
     """Adagrad deltas as they travel: the parameter differences as float16, two in a float32's place."""
     if not block.packed:
         return deltas
-    halves = deltas[:, : block.width].astype(np.float16).view(np.float32)
-    return np.concatenate([halves, deltas[:, block.width :]], axis=1)
+    packed = np.empty((len(deltas), block.delta_width), np.float32)
+    packed[:, block.width // 2 :] = deltas[:, block.width :]
+    to_halves(deltas, block.width, packed.view(np.uint16))
+    return packed
 
 
 def unpack(deltas: F32, block: Block) -> F32:
     """The inverse of `pack`, at the precision that travelled."""
     if not block.packed:
         return deltas
-    halves = np.ascontiguousarray(deltas[:, : block.width // 2]).view(np.float16).astype(np.float32)
-    return np.concatenate([halves, deltas[:, block.width // 2 :]], axis=1)
+    unpacked = np.empty((len(deltas), deltas.shape[1] + block.width - block.width // 2), np.float32)
+    unpacked[:, block.width :] = deltas[:, block.width // 2 :]
+    from_halves(np.ascontiguousarray(deltas).view(np.uint16), block.width, unpacked.view(np.uint32))
+    return unpacked
 
 
 @kernel
@@ -134,6 +141,18 @@ def pair_code(place: int, tick: int) -> np.uint32:
 
 
 @kernel
+def _weakest(values: F32, shrunk: np.float32) -> Any:
+    """The first entry float32[n, 6] with the lowest plain and decayed co-visits together; n >= 1, counts are >= 0."""
+    # Floats that are not negative have the order of their bits: with the place behind them, the least is found without
+    # a branch for each entry.
+    weakest = np.int64(0x7FFF_FFFF_FFFF_FFFF)
+    for i in range(len(values)):
+        strength = np.float32(values[i, 0] + values[i, 4] * shrunk)
+        weakest = min(weakest, (np.int64(strength.view(np.int32)) << 32) | i)
+    return weakest & 0xFFFF_FFFF
+
+
+@kernel
 def pair_add(
     pool: Lists, data: F32, row: int, neighbour: np.uint64, weight: np.float32, code: np.uint32, rate: F64
 ) -> None:
@@ -167,23 +186,18 @@ def pair_add(
     k = place - REVERSE if back else place
     if k < TRANSITIONS:
         step = weight / np.float32(1 + k)
-    found = -1
-    for i in range(at, at + n):
-        if pool.keys[i] == neighbour:
-            found = i
-            break
-    if found < 0:
+    # Every key is looked at, so that the loop fills the lanes: faster than to stop where it is found.
+    keys, found = pool.keys[at : at + n], -1
+    for i in range(n):
+        found = max(found, i if keys[i] == neighbour else -1)
+    if found >= 0:
+        found += at
+    else:
         limit = pool.sizes[len(pool.sizes) - 1]
         if n < limit:
             found = list_append(pool, row, neighbour)
         else:
-            found = at
-            shrunk = np.float32(1.0) / grown
-            weakest = pool.values[at, 0] + pool.values[at, 4] * shrunk
-            for i in range(at + 1, at + n):
-                strength = pool.values[i, 0] + pool.values[i, 4] * shrunk
-                if strength < weakest:
-                    weakest, found = strength, i
+            found = at + _weakest(pool.values[at : at + n], np.float32(1.0) / grown)
             pool.keys[found] = neighbour
         for j in range(6):
             pool.values[found, j] = np.float32(0.0)

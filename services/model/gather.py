@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.model.arrays import F32, I64, U64
+from services.model.arrays import F32, I32, I64, U64
 from services.model.fold import pack
-from services.model.kernels.touched import Increments, Touched
+from services.model.kernels.grouping import distinct_rows, grouped
+from services.model.kernels.touched import Increments, Touched, take_back
 from services.model.replica import Replica
 from services.model.rows import DeltaBlock, DeltaSet
 from services.model.table import BlockStore
@@ -28,20 +29,11 @@ class Changes:
 
 
 def take_touched(log: Touched, store: BlockStore) -> tuple[I64, F32]:
-    """The deltas of parameters in a batch; puts the rows back to what they were and empties the log.
-
-    A_seen is A + dA as the owner computes it, so that one shard's delta is folded unscaled.
-    """
+    """The deltas of parameters in a batch; puts the rows back to what they were and empties the log."""
     n = int(log.n[0])
-    rows, before, before_acc = log.rows[:n].copy(), log.before[:n], log.before_acc[:n]
-    deltas = store.data[rows] - before
-    if store.block.groups:
-        grown = store.acc[rows] - before_acc
-        deltas = np.concatenate([deltas, grown, before_acc + grown], axis=1)
-        store.acc[rows] = before_acc
-    store.data[rows] = before
-    log.mark[rows] = 0
-    log.n[0] = 0
+    rows = log.rows[:n].copy()
+    deltas = np.empty((n, store.data.shape[1] + 2 * store.acc.shape[1]), np.float32)
+    take_back(log, store.data, store.acc, deltas)
     return rows, pack(deltas, store.block)
 
 
@@ -64,44 +56,44 @@ def take_increments(log: Increments) -> tuple[I64, F32]:
     return rows, values
 
 
-def delta_sets(replica: Replica, kinds: Sequence[Changes]) -> dict[int, DeltaSet]:
-    """{item partition: deltas} of the changes of every kind of rows, in the order of `table.KINDS`."""
+def delta_sets(replica: Replica, kinds: Sequence[Changes], ranks: Sequence[I32]) -> dict[int, DeltaSet]:
+    """{item partition: deltas} of the changes of every kind of rows, in the order of `table.KINDS`.
+
+    Args:
+        replica: the rows.
+        kinds: what changed of each kind.
+        ranks: per kind int32[room] of zeros, and zeros again afterwards.
+    """
     sets: dict[int, DeltaSet] = {}
-    for table, changes in zip(replica.tables, kinds, strict=True):
-        parts = [rows for rows, _, _ in changes.blocks.values() if len(rows)]
-        if not parts:
+    for table, changes, rank in zip(replica.tables, kinds, ranks, strict=True):
+        blocks = {name: block for name, block in changes.blocks.items() if len(block[0])}
+        if not blocks:
             continue
-        rows = np.unique(np.concatenate(parts))
-        hashes = table.table.keys[rows]
-        owners = table.partition_of(rows)
+        entries = np.concatenate([at for at, _, _ in blocks.values()])
+        rows = np.empty(len(entries), np.int64)
+        rows = rows[: distinct_rows(entries, rank, rows)]
+        hashes, owners = table.table.keys[rows], table.partition_of(rows)
         order = np.lexsort((hashes, owners))
         rows, hashes, owners = rows[order], hashes[order], owners[order]
+        rank[rows] = np.arange(1, len(rows) + 1)
         keys = table.table.key_of(rows)
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        sorted_rows = np.sort(rows)
         partitions, starts = np.unique(owners, return_index=True)
-        ends = np.append(starts[1:], len(rows))
-        offsets = {}
-        for partition, a, b in zip(partitions.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        parts = list(zip(partitions.tolist(), starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True))
+        shifts = {}
+        for partition, start, end in parts:
             part = sets.setdefault(partition, DeltaSet([], np.zeros(0, np.uint64)))
-            offsets[partition] = len(part.ids)
-            part.ids += keys[a:b]
-            part.hashes = np.concatenate([part.hashes, hashes[a:b]])
-        for name, (at, unsorted, neighbours) in changes.blocks.items():
-            if not len(at):
-                continue
-            ordinal = rank[np.searchsorted(sorted_rows, at)]
-            # Entries of a list keep their order within the row.
-            by = np.argsort(ordinal, kind="stable")
-            ordinal, values = ordinal[by], unsorted[by]
-            near = None if neighbours is None else neighbours[by]
-            cuts_a, cuts_b = np.searchsorted(ordinal, starts), np.searchsorted(ordinal, ends)
-            for partition, start, a, b in zip(
-                partitions.tolist(), starts.tolist(), cuts_a.tolist(), cuts_b.tolist(), strict=True
-            ):
+            shifts[partition] = len(part.ids) - start
+            part.ids += keys[start:end]
+            part.hashes = np.concatenate([part.hashes, hashes[start:end]])
+        for name, (at, unsorted, neighbours) in blocks.items():
+            by, ordinals, bounds = grouped(at, rank, len(rows))
+            values = unsorted.take(by, axis=0)
+            near = None if neighbours is None else neighbours.take(by)
+            for partition, start, end in parts:
+                a, b = int(bounds[start]), int(bounds[end])
                 if a < b:
-                    local = (ordinal[a:b] - start + offsets[partition]).astype(np.uint32)
+                    local = (ordinals[a:b] + shifts[partition]).astype(np.uint32)
                     block = DeltaBlock(local, values[a:b], None if near is None else near[a:b])
                     sets[partition].blocks[name] = block
+        rank[rows] = 0
     return sets

@@ -34,13 +34,13 @@ def _cache_of(module: str) -> Path:
     """The folder for the machine code of a module's kernels.
 
     By itself numba looks at the file of a kernel alone: it would go on with the old code of a helper that was merged in
-    from another file. A kernel calls helpers of its own package and of the model.
+    from another file. A kernel calls helpers of its own package and of the model, and holds constants of the contracts.
     """
     root, _, rest = module.partition(".")
     package = rest.partition(".")[0]
     states = [_state(_FOLDER.name)]
     if root == _FOLDER.parent.name and package != _FOLDER.name:
-        states.append(_state(package))
+        states += [_state("contracts"), _state(package)]
     return _CACHE / "-".join(["kernels", *states])
 
 

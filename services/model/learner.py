@@ -65,6 +65,7 @@ class Learner:
         )
         self._pop, self._totals = increments(items.room, m), increments(system.room, m)
         self._pi = increments(system.room, EXPERTS)
+        self._ranks = [reserve((table.table.room,), np.int32) for table in self.replica.tables]
         self._work = buffers(config, config.list_length)
         self._setup = setup(config, repeats=not config.exclude_seen, top=config.list_length)
         self._step = Step(
@@ -147,7 +148,7 @@ class Learner:
             self._system(),
             self._contexts(events, rows, short),
         )
-        deltas = delta_sets(replica, kinds)
+        deltas = delta_sets(replica, kinds, self._ranks)
         replica.commit(batch, deltas)
         self._evicted += self.users.trim()
         return deltas
@@ -220,9 +221,10 @@ class Learner:
         total = np.array([_ALL_FEATURES], np.uint32)
         features, inverse = np.unique(np.concatenate([words, new_words, total]), return_inverse=True)
         values = np.zeros((len(features), 2), np.float32)
-        np.add.at(values[:, 0], inverse[: len(words)], 1.0)
-        np.add.at(values[:, 1], inverse[len(words) : -1], 1.0)
-        values[inverse[-1]] += (len(np.unique(where)), len(self._new))
+        values[:, 0] = np.bincount(inverse[: len(words)], minlength=len(features))
+        values[:, 1] = np.bincount(inverse[len(words) : -1], minlength=len(features))
+        # `where` ascends.
+        values[inverse[-1]] += (np.count_nonzero(np.diff(where, prepend=-1)), len(self._new))
         kept = values.any(axis=1)
         features, values = features[kept], values[kept]
         if len(features):

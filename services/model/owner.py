@@ -16,6 +16,7 @@ from services.model.table import KINDS, SYSTEM_ROOM, RowTable, kinds_of
 
 TOUCH = "touch"
 """Block of owner rows only: when the row was last touched, (int64 ordinal, float32 newest tick)."""
+_TOUCH = np.dtype([("ordinal", "<i8"), ("tick", "<f4")])
 _CLOCK_BLOCKS = ("pop", "totals")
 _PAGE = 4096
 """Rows in one page of `rows`."""
@@ -124,7 +125,7 @@ class ItemOwner:
         table = kind.table
         key = table.key_of(np.array([slot], np.int64))[0]
         kind.gone[int(table.keys[slot])] = (key, slot, int(table.counts[slot]))
-        table.remove(slot)
+        table.remove(np.array([slot]))
         kind.recency.remove(slot)
         kind.dirty[slot] = 0
 
@@ -153,8 +154,11 @@ class ItemOwner:
             return []
         table = kind.table
         states = table.get(slots)
-        for state, touch, tick in zip(states, kind.touch[slots], kind.tick[slots], strict=True):
-            state[TOUCH] = touch.tobytes() + tick.tobytes()
+        touched = np.empty(len(slots), _TOUCH)
+        touched["ordinal"], touched["tick"] = kind.touch[slots], kind.tick[slots]
+        raw = touched.tobytes()
+        for i, state in enumerate(states):
+            state[TOUCH] = raw[i * _TOUCH.itemsize : (i + 1) * _TOUCH.itemsize]
         return [
             RowChange(*parts)
             for parts in zip(
@@ -177,7 +181,7 @@ class ItemOwner:
         table = kind.table
         known = table.index.find(change.hash)
         if known >= 0:
-            table.remove(known)
+            table.remove(np.array([known]))
         self._ordered = False
         if change.blocks is None:
             return
@@ -185,15 +189,15 @@ class ItemOwner:
             raise ValueError(f"row {change.key!r} is in slot {change.slot}, past the ceiling of {table.room}")
         if table.keys[change.slot]:
             # Its old holder was evicted; the tombstone of that is still to come.
-            table.remove(change.slot)
+            table.remove(np.array([change.slot]))
         slot = np.array([change.slot], np.int64)
         table.place(slot, np.array([change.hash], np.uint64), [change.key])
         table.set(slot, [change.blocks], [change.count])
         touch = change.blocks.get(TOUCH, b"")
-        if len(touch) != 12:
+        if len(touch) != _TOUCH.itemsize:
             raise ValueError(f"row {change.key!r} does not say when its owner last touched it")
-        kind.touch[slot] = np.frombuffer(touch, np.int64, 1)
-        kind.tick[slot] = np.frombuffer(touch, np.float32, 1, offset=8)
+        touched = np.frombuffer(touch, _TOUCH)
+        kind.touch[slot], kind.tick[slot] = touched["ordinal"], touched["tick"]
 
     def _order(self) -> None:
         """Rebuild what follows from the loaded rows: the order of recency and the counters."""

@@ -104,15 +104,15 @@ class ReplicaTable:
             self.table.place(rows[:n], hashes[:n], keys[:n])
         return rows
 
-    def remove(self, row: int) -> None:
-        """Drop a row from its position."""
+    def remove(self, rows: I64) -> None:
+        """Drop different rows from their positions."""
+        if not len(rows):
+            return
         if self.trends is not None:
-            self.trends.remove(row)
-        self.table.remove(row)
-        if row >= self.confirmed:
-            self._free.append(row)
-        elif row == self.bound - 1:
-            self._lower_bound()
+            self.trends.remove(rows)
+        self.table.remove(rows)
+        self._free += rows[rows >= self.confirmed].tolist()
+        self._lower_bound()
 
     def _lower_bound(self) -> None:
         used = self.table.keys
@@ -132,14 +132,13 @@ class ReplicaTable:
             raise ValueError("an item row's slot is past the ceiling: the owners' configuration differs")
         hashes = np.array([c.hash for c in changes], np.uint64)
         known = self.table.index.find_many(hashes)
-        moved = np.flatnonzero((known >= 0) & (known != rows))
-        for row, new in zip(known[moved].tolist(), rows[moved].tolist(), strict=True):
-            if self.trends is not None and not self.table.keys[new]:
-                self.trends.rename(row, new)
-            self.remove(row)
-        for row in rows[(self.table.keys[rows] != 0) & (self.table.keys[rows] != hashes)].tolist():
-            # The old holder of the slot; its eviction is reported in this sweep or was compacted away.
-            self.remove(row)
+        moved = (known >= 0) & (known != rows)
+        if self.trends is not None:
+            freely = moved & (self.table.keys[rows] == 0)
+            self.trends.rename(known[freely], rows[freely])
+        self.remove(known[moved])
+        # The old holders of the slots; their eviction is reported in this sweep or was compacted away.
+        self.remove(rows[(self.table.keys[rows] != 0) & (self.table.keys[rows] != hashes)])
         new = np.flatnonzero(self.table.keys[rows] == 0)
         if len(new):
             self.table.place(rows[new], hashes[new], [changes[i].key for i in new.tolist()])
@@ -187,11 +186,8 @@ class Replica:
         for code, table in enumerate(self.tables):
             mine = [changes[i] for i in np.flatnonzero(codes == code).tolist()]
             hashes = np.array([c.hash for c in mine], np.uint64)
-            for change in mine:
-                if change.blocks is None:
-                    row = table.table.index.find(change.hash)
-                    if row >= 0:
-                        table.remove(row)
+            gone = table.table.index.find_many(np.array([c.hash for c in mine if c.blocks is None], np.uint64))
+            table.remove(gone[gone >= 0])
             rows = [c for c in mine if c.blocks is not None]
             if rows:
                 table.confirm(partition, rows)
@@ -219,8 +215,9 @@ class Replica:
             owners = np.full(len(missing), partition, np.int32)
             rows[missing] = table.create(deltas.hashes[missing], keys, owners)
         table.table.fold(deltas, rows, skip)
-        if table is self.items:
-            self.trends.update(rows)
+        counted = deltas.blocks.get("pop")
+        if table is self.items and counted is not None:
+            self.trends.update(rows[counted.rows])
 
     def _drop_unsupported(self, code: int, done: list[Pending], queue: list[Pending]) -> None:
         if not done:
@@ -233,8 +230,7 @@ class Replica:
             return
         if queue:
             loose &= ~np.isin(hashes, np.concatenate([p.deltas.hashes for p in queue]))
-        for row in np.unique(rows[loose]).tolist():
-            table.remove(row)
+        table.remove(np.unique(rows[loose]))
 
     def commit(self, batch: int, deltas: dict[int, DeltaSet], *, learned: bool = True) -> None:
         """Fold the deltas of an own batch at once and remember them as pending.

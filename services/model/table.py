@@ -211,16 +211,20 @@ class RowTable:
         lists_get(self.names, rows, ptr, words)
         raw, starts = words.tobytes(), (ptr[:-1] * 4).tolist()
         lengths = words[ptr[1:] - 1].tolist()
+        if raw.isascii():
+            # A slice of text for each key, in place of a slice and a decoding.
+            text = raw.decode("ascii")
+            return [text[at : at + n] for at, n in zip(starts, lengths, strict=True)]
         return [raw[at : at + n].decode() for at, n in zip(starts, lengths, strict=True)]
 
-    def remove(self, row: int) -> None:
-        """Empty a position."""
-        self.index.remove(int(self.keys[row]))
-        self.keys[row] = 0
-        list_clear(self.names, row)
+    def remove(self, rows: I64) -> None:
+        """Empty positions, each of which holds a row."""
+        self.index.remove(self.keys[rows])
+        self.keys[rows] = 0
+        _clear_lists(self.names, rows)
         for store in self.stores.values():
             if store.lists is not None:
-                list_clear(store.lists, row)
+                _clear_lists(store.lists, rows)
 
     def set(self, rows: I64, states: Sequence[dict[str, bytes]], counts: Sequence[int]) -> None:
         """Overwrite rows that are in place with their wire form.
@@ -273,11 +277,11 @@ _CODES = {"f": 1, "c": 3}
 
 def kinds_of(ids: Sequence[str]) -> Any:
     """uint8[n] codes of the kinds in KINDS (layout.row_kind, for many keys)."""
-    return np.fromiter(
-        (_CODES.get(key[1:2], 2) if key.startswith("\0") else 0 for key in ids),
-        np.uint8,
-        len(ids),
-    )
+    codes = np.zeros(len(ids), np.uint8)
+    # Only what begins with NUL is less; almost all ids are items'.
+    for i in [i for i, key in enumerate(ids) if key < "\x01"]:
+        codes[i] = _CODES.get(ids[i][1:2], 2) if ids[i] else 0
+    return codes
 
 
 KINDS: tuple[RowKind, ...] = ("item", "feature", "system", "context")

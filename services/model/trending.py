@@ -35,19 +35,20 @@ class TrendLists:
 
     def update(self, rows: I64) -> None:
         """Rows whose counts changed; -1 is skipped."""
-        ascending = np.unique(rows[rows >= 0])
+        ascending = np.sort(rows)
+        ascending = ascending[np.diff(ascending, prepend=-1) > 0]
         if len(ascending):
             keys = self._table.keys
             by_hash = ascending[np.argsort(keys[ascending])]
             trend_updates(self.arrays, self._pop.data, keys, by_hash, ascending, self._pop.rates)
 
-    def remove(self, row: int) -> None:
-        """A row that is about to go."""
-        trend_remove(self.arrays, row)
+    def remove(self, rows: I64) -> None:
+        """Rows that are about to go."""
+        trend_remove(self.arrays, np.sort(rows))
 
-    def rename(self, row: int, new: int) -> None:
-        """A row that is about to move; `update` of its new position follows."""
-        trend_rename(self.arrays, row, new)
+    def rename(self, rows: I64, new: I64) -> None:
+        """Rows that are about to move; `update` of their new positions follows."""
+        trend_rename(self.arrays, rows, new)
 
     def refresh(self, segments: Sequence[tuple[int, int]]) -> None:
         """Fill the lists up from all rows where a listed row went or fell."""

@@ -284,15 +284,17 @@ class UserTable:
 
     def seen_changes(self, slot: int) -> list[tuple[int, bytes]]:
         """(chunk number, hashes) of the seen chunks that changed since this was last asked."""
-        total, saved = int(self.arrays.seen_total[slot]), int(self._saved[slot])
-        if total == saved:
-            return []
-        self._saved[slot] = total
-        limit = self.config.max_seen
-        # In Python: it is mostly one or two entries, and this is asked of every user of every batch.
-        chunks = {entry % limit // SEEN_CHUNK for entry in range(max(saved, total - limit), total)}
-        ring = self.seen(slot)
-        return [(chunk, ring[chunk * SEEN_CHUNK : (chunk + 1) * SEEN_CHUNK].tobytes()) for chunk in sorted(chunks)]
+        return next(self.seen_changes_many(np.array([slot])))
+
+    def seen_changes_many(self, slots: I64) -> Iterator[list[tuple[int, bytes]]]:
+        """`seen_changes` of many users."""
+        totals, limit, ring = self.arrays.seen_total[slots], self.config.max_seen, self.arrays.seen
+        saved, self._saved[slots] = self._saved[slots], totals
+        columns = (totals.tolist(), saved.tolist(), ring.where[slots].tolist(), ring.length[slots].tolist())
+        for total, before, at, n in zip(*columns, strict=True):
+            chunks = {entry % limit // SEEN_CHUNK for entry in range(max(before, total - limit), total)}
+            starts = [(chunk, at + chunk * SEEN_CHUNK) for chunk in sorted(chunks)]
+            yield [(chunk, ring.keys[start : min(start + SEEN_CHUNK, at + n)].tobytes()) for chunk, start in starts]
 
     def seen_chunks(self, slot: int) -> list[tuple[int, bytes]]:
         """(chunk number, hashes) of every seen chunk: for a checkpoint."""
@@ -316,7 +318,7 @@ class UserTable:
         if slot < 0:
             return
         self._calm = 0
-        self._index.remove(int(self._hashes[slot]))
+        self._index.remove(self._hashes[slot : slot + 1])
         self._hashes[slot] = 0
         for pool in (self._names, self.arrays.history, self.arrays.categories, self.arrays.seen):
             list_clear(pool, slot)

@@ -1,7 +1,4 @@
-"""Compiling every kernel before the first event comes: a life of the whole model in miniature.
-
-`python -m services.model.warm` fills numba's cache, so that processes which start side by side need not all compile.
-"""
+"""Compiling every kernel of the model before the first event comes: a life of the whole model in miniature."""
 
 from __future__ import annotations
 
@@ -81,7 +78,3 @@ def _events(users: UserTable, batch: int) -> EventBatch:
         context_ptr=context_ptr,
         context=context,
     )
-
-
-if __name__ == "__main__":
-    compile_kernels(ModelConfig())

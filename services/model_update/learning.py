@@ -219,9 +219,10 @@ class BatchLearner:
         for key, partition in dropped.items():
             yield partition, key, None
         rows = self.users.rows(list(changed), [preference for _, preference in changed.values()])
-        for (slot, (user, _)), row in zip(changed.items(), rows, strict=True):
+        seen = self.users.table.seen_changes_many(np.array(list(changed), np.int64))
+        for (user, _), row, chunks in zip(changed.values(), rows, seen, strict=True):
             yield row["p"], user, row
-            for chunk, hashes in self.users.table.seen_changes(slot):
+            for chunk, hashes in chunks:
                 yield row["p"], seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}
 
 

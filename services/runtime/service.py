@@ -116,7 +116,7 @@ class _Service:
 
     def _drive(self, loops: Sequence[Loop]) -> int:
         self._loops = list(loops)
-        _spare_collections()
+        spare_collections()
         threads = [
             threading.Thread(target=self._guard, args=(place,), name=loop.processor.name, daemon=True)
             for place, loop in enumerate(loops)
@@ -229,7 +229,7 @@ class _Service:
         self._stop.set()
 
 
-def _spare_collections() -> None:
+def spare_collections() -> None:
     """Let the garbage collector look at less, and less often.
 
     What was imported, compiled and made so far lives as long as the process. A batch in work is tens of thousands of

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import gc
 import pstats
 import time
 from collections import defaultdict
@@ -27,6 +26,7 @@ from services.model_update.service import processors as update
 from services.model_update.settings import ModelUpdateSettings
 from services.recommendation_publishing.service import processors as publishing
 from services.recommendation_publishing.settings import PublishingSettings
+from services.runtime.service import spare_collections
 from services.runtime.testing import Driver, Logs
 from tests.benchmarks.pipeline.load import Load, events, from_files, items
 
@@ -120,9 +120,8 @@ def main() -> None:
     load = load.part(options.warm_up, count)
     before = chain.written()
     chain.spent.clear()
-    # The logs' objects are this benchmark's own; a service holds no such number of them.
-    gc.collect()
-    gc.freeze()
+    # As in a service; the logs' objects are this benchmark's own.
+    spare_collections()
     profile = cProfile.Profile()
     if options.profile:
         profile.enable()

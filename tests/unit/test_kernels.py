@@ -13,7 +13,8 @@ DECORATORS = {"kernel", "inline", "allocating_kernel"}
 
 # A kernel without a test of its own is compared through the one that calls it.
 TWINS = {
-    "test_arena.py::test_index_is_a_dict": "arena: index_find index_find_many _index_insert _index_remove",
+    "test_arena.py::test_index_is_a_dict": "arena: index_find index_find_many _index_insert _index_remove"
+    " _index_remove_many",
     "test_arena.py::test_lists_are_lists": "arena: list_append list_clear list_reserve lists_get lists_set _list_of",
     "test_arena.py::test_tidying_keeps_the_lists": "arena: _pack",
     "test_arena.py::test_little_idle_memory_is_left_alone": "arena: _idle_entries",
@@ -27,6 +28,7 @@ TWINS = {
     "test_fold.py::test_adagrad_rescales": "fold: fold_adagrad",
     "test_fold.py::test_sums_add": "fold: fold_sum",
     "test_fold.py::test_pairs_are_counts_by_neighbour": "fold: fold_pairs pair_code",
+    "test_fold.py::test_the_weakest_entry_is_the_first_of_the_lowest": "fold: _weakest",
     "test_fold.py::test_the_last_list_stays": "fold: fold_replace",
     "test_topk.py::test_top_k_is_exact": "topk: _weaker offer push",
     "kernels/test_small.py::test_a_sorted_range_is_a_set": "topk: excluded",
@@ -39,12 +41,14 @@ TWINS = {
     "kernels/test_counting.py::test_changed_content_is_noticed": "kernels.batch: content_changes",
     "kernels/test_ranking.py::test_the_learner_learns_from_its_candidates":
         "kernels.batch: _has_seen _learn_weights",
-    "kernels/test_small.py::test_rows_are_kept_as_they_were_first": "kernels.touched: increment_of keep",
+    "kernels/test_small.py::test_rows_are_kept_as_they_were_first": "kernels.touched: increment_of keep take_back",
+    "kernels/test_small.py::test_entries_are_grouped_by_their_rows": "kernels.grouping: distinct_rows grouped",
+    "test_fold.py::test_halves_are_those_of_numpy": "kernels.halves: from_halves to_halves",
     "kernels/test_small.py::test_a_spot_is_a_dict": "kernels.spot: spot_clear spot_find spot_put",
     "kernels/test_small.py::test_candidates_are_a_list_without_repeats": "kernels.candidates: add",
     "kernels/test_small.py::test_the_strongest_are_the_first_of_the_sorted": "kernels.candidates: strongest",
     "test_trending.py::test_lists_are_the_strongest_rows":
-        "kernels.trends: trend_key trend_refill trend_remove trend_reset trend_updates _ahead _drop _holds _move _offer"
+        "kernels.trends: trend_key trend_refill trend_remove trend_reset trend_updates _ahead _holds _move _offer"
         " _settle",
     "test_trending.py::test_a_row_that_moves_keeps_its_place": "kernels.trends: trend_rename",
     "kernels/test_vectors.py::test_dot_sums_in_the_stated_order": "kernels.vectors: dot",

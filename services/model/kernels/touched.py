@@ -72,6 +72,32 @@ def keep(log: Touched, data: F32, acc: F32, row: int) -> None:
 
 
 @kernel
+def take_back(log: Touched, data: F32, acc: F32, deltas: F32) -> None:
+    """Put the rows back to what they were and empty the log.
+
+    Args:
+        log: n rows touched.
+        data: float32[room, width]
+        acc: float32[room, groups]
+        deltas: float32[n, width + 2 * groups], out: by how much the parameters and the accumulators grew, and the
+            accumulators as the owner computes them, A + dA, so that one shard's delta is folded unscaled.
+    """
+    width, groups = data.shape[1], acc.shape[1]
+    for i in range(log.n[0]):
+        row = log.rows[i]
+        for j in range(width):
+            deltas[i, j] = data[row, j] - log.before[i, j]
+            data[row, j] = log.before[i, j]
+        for g in range(groups):
+            grown = acc[row, g] - log.before_acc[i, g]
+            deltas[i, width + g] = grown
+            deltas[i, width + groups + g] = log.before_acc[i, g] + grown
+            acc[row, g] = log.before_acc[i, g]
+        log.mark[row] = 0
+    log.n[0] = 0
+
+
+@kernel
 def increment_of(log: Increments, row: int) -> Any:
     """Position of a row's increments, zero at its first touch in a batch."""
     if log.mark[row]:

@@ -61,13 +61,6 @@ def _settle(t: Trends, j: int, place: int, row: int, key: float, hash_: np.uint6
 
 
 @kernel
-def _drop(t: Trends, j: int, place: int) -> None:
-    for i in range(place, t.n[j] - 1):
-        _move(t, j, i, i + 1)
-    t.n[j] -= 1
-
-
-@kernel
 def _offer(t: Trends, j: int, row: int, key: float, hash_: np.uint64) -> None:
     """Take in a row that is not listed, if it is strong enough."""
     n, limit = t.n[j], t.rows.shape[1]
@@ -99,30 +92,31 @@ def trend_updates(t: Trends, pop: F32, keys: U64, rows: I64, ascending: I64, rat
     """
     limit = t.rows.shape[1]
     old_rows, old_keys, old_hashes = np.empty(limit, np.int32), np.empty(limit), np.empty(limit, np.uint64)
-    new_keys = np.empty(len(rows))
+    new_rows, new_keys = np.empty(len(rows), np.int64), np.empty(len(rows))
     for j in range(len(rate)):
-        for i in range(len(rows)):
-            new_keys[i] = -trend_key(pop, rows[i], j, rate)
-        order = np.argsort(new_keys, kind="mergesort")
         n = t.n[j]
         full = n == limit
         last_key, last_hash = -np.inf, np.uint64(0)
         if full:
             last_key, last_hash = t.keys[j, n - 1], t.hashes[j, n - 1]
+        found = 0
+        for row in rows:
+            key = trend_key(pop, row, j, rate)
+            # Behind the last entry of a full list there is no place.
+            if key > last_key or (full and key == last_key and keys[row] <= last_hash):
+                new_rows[found], new_keys[found] = row, -key
+                found += 1
+        order = np.argsort(new_keys[:found], kind="mergesort")
         kept = 0
         for i in range(n):
             if not _holds(ascending, t.rows[j, i]):
                 old_rows[kept], old_keys[kept], old_hashes[kept] = t.rows[j, i], t.keys[j, i], t.hashes[j, i]
                 kept += 1
         a = b = m = 0
-        while m < limit and (a < kept or b < len(rows)):
+        while m < limit and (a < kept or b < found):
             take_new = False
-            if b < len(rows):
-                row = rows[order[b]]
-                key = -new_keys[order[b]]
-                if key == -np.inf:
-                    b = len(rows)
-                    continue
+            if b < found:
+                row, key = new_rows[order[b]], -new_keys[order[b]]
                 take_new = a == kept or key > old_keys[a] or (key == old_keys[a] and keys[row] < old_hashes[a])
             if take_new:
                 t.rows[j, m], t.keys[j, m], t.hashes[j, m] = row, key, keys[row]
@@ -132,35 +126,34 @@ def trend_updates(t: Trends, pop: F32, keys: U64, rows: I64, ascending: I64, rat
                 a += 1
             m += 1
         t.n[j] = m
-        if full and (
-            m < limit
-            or t.keys[j, m - 1] < last_key
-            or (t.keys[j, m - 1] == last_key and t.hashes[j, m - 1] > last_hash)
-        ):
-            # A listed row may have fallen behind rows that are not listed.
+        if full and m < limit:
+            # A listed row fell behind the last one, and perhaps behind rows that are not listed.
             t.stale[j] = 1
 
 
 @kernel
-def trend_remove(t: Trends, row: int) -> None:
-    """Forget a row that leaves its position."""
+def trend_remove(t: Trends, ascending: I64) -> None:
+    """Forget rows, by position, that leave their positions."""
     for j in range(len(t.n)):
-        for i in range(t.n[j]):
-            if t.rows[j, i] == row:
-                if t.n[j] == t.rows.shape[1]:
-                    t.stale[j] = 1
-                _drop(t, j, i)
-                break
+        n, kept = t.n[j], 0
+        for i in range(n):
+            if not _holds(ascending, t.rows[j, i]):
+                _move(t, j, kept, i)
+                kept += 1
+        t.n[j] = kept
+        if kept < n and n == t.rows.shape[1]:
+            t.stale[j] = 1
 
 
 @kernel
-def trend_rename(t: Trends, row: int, new: int) -> None:
-    """A row moves to another position with its counts."""
-    for j in range(len(t.n)):
-        for i in range(t.n[j]):
-            if t.rows[j, i] == row:
-                t.rows[j, i] = new
-                break
+def trend_rename(t: Trends, rows: I64, new: I64) -> None:
+    """Rows move to other positions with their counts."""
+    for k in range(len(rows)):
+        for j in range(len(t.n)):
+            for i in range(t.n[j]):
+                if t.rows[j, i] == rows[k]:
+                    t.rows[j, i] = new[k]
+                    break
 
 
 @kernel

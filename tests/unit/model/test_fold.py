@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.model import fold
 from services.model.arena import Lists, list_pool
 from services.model.arrays import F32
+from services.model.kernels.halves import from_halves, to_halves
 from services.model.layout import TICK_S, Block
 
 HALFLIVES = (3600.0, 86400.0, 0.0)
@@ -134,6 +135,20 @@ def test_sums_stay_below_their_cap() -> None:
     np.testing.assert_allclose(data, [[2, 8]])
 
 
+@given(st.lists(st.floats(width=32), min_size=3, max_size=30))
+def test_halves_are_those_of_numpy(numbers: list[float]) -> None:
+    """Numbers of every size become the halves that numpy makes of them, and every half the number that it is."""
+    values = np.array([*numbers, 65519.9, 65520.0, 2.0**-24, 2.0**-25, 3 * 2.0**-26, -(2.0**-14)], np.float32)[None]
+    halves = np.empty(values.shape, np.uint16)
+    to_halves(values, values.shape[1], halves)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(halves.view(np.float16), values.astype(np.float16))
+    every = np.arange(1 << 16, dtype=np.uint16)[None]
+    floats = np.empty(every.shape, np.uint32)
+    from_halves(every, every.shape[1], floats)
+    assert (floats == every.view(np.float16).astype(np.float32).view(np.uint32)).all()
+
+
 HALFLIFE_TICKS = 20.0
 NEAR = Block("p", "item", "pairs", 6, halflives_s=(0.0, 0.0, 0.0, 0.0, 128 * HALFLIFE_TICKS, 128 * HALFLIFE_TICKS))
 
@@ -180,6 +195,15 @@ def test_pairs_are_counts_by_neighbour(parts: list[tuple[int, int, float, int]])
         mine = [part for part in parts if part[0] == n]
         np.testing.assert_allclose(counts, plain_pair(mine, anchor), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(data[0, 1:], plain_pair(parts, anchor), rtol=1e-3, atol=1e-5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40), st.sampled_from([0.5, 1e-9]))
+def test_the_weakest_entry_is_the_first_of_the_lowest(counts: list[tuple[int, int]], shrunk: float) -> None:
+    """The entry that gives way has the lowest plain and decayed count together, and is the first of equals."""
+    values = np.zeros((len(counts), 6), np.float32)
+    values[:, 0], values[:, 4] = np.array(counts).T
+    strengths = values[:, 0] + values[:, 4] * np.float32(shrunk)
+    assert fold._weakest(values, np.float32(shrunk)) == np.argmin(strengths)
 
 
 def test_full_lists_give_way() -> None:

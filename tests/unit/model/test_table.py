@@ -48,7 +48,7 @@ def test_rows_start_from_their_hash() -> None:
     fresh = RowTable(CONFIG, "item", 50)
     key = table.keys[rows[:1]]
     fresh.place(np.array([7]), key, ["x"])
-    table.remove(int(rows[0]))
+    table.remove(rows[:1])
     table.place(rows[:1], key, ["x"])
     assert fresh.get(np.array([7])) == table.get(rows[:1])
     seeded = RowTable(ModelConfig(dim=8, max_neighbours=6, seed=1), "item", 50)

@@ -41,8 +41,8 @@ def test_lists_are_the_strongest_rows(script: list[tuple[str, int, int, int]], t
     for number, (what, row, tick, count) in enumerate(script):
         if what == "remove":
             if table.keys[row]:
-                lists.remove(row)
-                table.remove(row)
+                lists.remove(np.array([row]))
+                table.remove(np.array([row]))
                 waiting = [each for each in waiting if each != row]
             continue
         if not table.keys[row]:
@@ -69,5 +69,5 @@ def test_a_row_that_moves_keeps_its_place() -> None:
     table.place(np.array([3]), np.array([5], np.uint64), ["item"])
     table.stores["pop"].data[3] = [1.0] * 5 + [BASE_TICK]
     lists.update(np.array([3, -1]))
-    lists.rename(3, 8)
+    lists.rename(np.array([3]), np.array([8]))
     assert lists.arrays.rows[:, 0].tolist() == [8] * 5

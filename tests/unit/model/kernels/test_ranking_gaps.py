@@ -66,7 +66,7 @@ def test_gone_items_take_no_place_among_the_own() -> None:
     user = user_of(learner, slot := learner.users.find(b"user-0-0"))
     items = learner.replica.items
     for item in list(dict.fromkeys(item for item, _ in user.history))[:6]:
-        items.remove(items.table.index.find(item))
+        items.remove(np.array([items.table.index.find(item)]))
     learner.replica.trends.refresh(items.segments())
     check_own(learner, slot, Ask(user, now, repeats=True))
 

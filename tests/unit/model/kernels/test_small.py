@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import struct
 
 import numpy as np
@@ -14,8 +15,9 @@ from services.model.arena import list_pool, lists_get, lists_set, pointers, valu
 from services.model.kernels.candidates import ALREADY, EXCLUDED, NEW, add, strongest
 from services.model.kernels.cold import AGES, age_of
 from services.model.kernels.factors import draw, logits, normaliser
+from services.model.kernels.grouping import distinct_rows, grouped
 from services.model.kernels.spot import spot, spot_clear, spot_find, spot_put
-from services.model.kernels.touched import increment_of, increments, keep, touched
+from services.model.kernels.touched import increment_of, increments, keep, take_back, touched
 from services.model.kernels.vectors import log_all, log_columns
 from services.model.seeds import init_rows, mix64, normal
 from services.model.table import _clear_lists, _pairs_get, _pairs_set
@@ -83,8 +85,10 @@ def test_candidates_are_a_list_without_repeats(rows: list[int], hidden: set[int]
 
 @given(st.lists(st.integers(0, 5), max_size=20), st.integers(0, 5))
 def test_rows_are_kept_as_they_were_first(rows: list[int], untouched: int) -> None:
-    """A batch keeps each row as it was before its first change, in the order of the first changes; sums begin at 0."""
+    """A batch keeps each row as it was before its first change, in the order of the first changes; sums begin at 0.
+    Taken back, the rows are as before, and the log holds nothing."""
     data, acc = np.arange(12, dtype=np.float32).reshape(6, 2), np.ones((6, 1), np.float32)
+    begin = data.copy()
     log, sums, first, added = touched(6, 2, 1), increments(6, 2), dict[int, list[float]](), dict[int, float]()
     sums.values[:] = 7.0
     for step, row in enumerate(rows):
@@ -100,6 +104,33 @@ def test_rows_are_kept_as_they_were_first(rows: list[int], untouched: int) -> No
     assert np.hstack([log.before[:n], log.before_acc[:n]]).tolist() == list(first.values())
     assert sums.values[:n].tolist() == [[total, total] for total in added.values()]
     assert bool(log.mark[untouched]) == (untouched in first)
+    grown = [
+        [*(data[row] - begin[row]).tolist(), acc[row, 0] - before[2], acc[row, 0]] for row, before in first.items()
+    ]
+    deltas = np.empty((n, 4), np.float32)
+    take_back(log, data, acc, deltas)
+    assert deltas.tolist() == grown
+    assert (data == begin).all()
+    assert (acc == 1).all()
+    assert not log.n[0]
+    assert not log.mark.any()
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 99)), max_size=40), st.randoms())
+def test_entries_are_grouped_by_their_rows(entries: list[tuple[int, int]], order: random.Random) -> None:
+    """Rows are noted once, and entries come in the order of their rows' ranks, those of a row in their own order."""
+    at, rank, rows = np.array([row for row, _ in entries], np.int64), np.zeros(7, np.int32), np.empty(40, np.int64)
+    rows = rows[: distinct_rows(at, rank, rows)]
+    names = list(dict.fromkeys(at.tolist()))
+    assert rows.tolist() == names
+    assert rank[rows].tolist() == list(range(1, len(names) + 1))
+    order.shuffle(names)
+    rank[names] = np.arange(1, len(names) + 1)
+    by, ranks, bounds = grouped(at, rank, len(names))
+    expected = sorted(range(len(entries)), key=lambda i: names.index(entries[i][0]))
+    assert by.tolist() == expected
+    assert ranks.tolist() == [names.index(entries[i][0]) for i in expected]
+    assert np.diff(bounds).tolist() == [sum(row == name for row, _ in entries) for name in names]
 
 
 def plain_mix64(x: int) -> int:
