@@ -33,6 +33,9 @@ S = TypeVar("S", bound=RuntimeSettings)
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 _LOOK_S = 0.2
 _GC_THRESHOLDS = (50_000, 20, 20)
+_SWITCH_S = 0.0001
+"""Longest time that a thread keeps the interpreter from another one. A loop gives it up at every kernel and every call of
+the client, dozens of times a step; by Python's default it would wait 5 ms for the other loop's Python code each time."""
 _NAME_PAUSE_S = 1.0
 _NAME_PATIENCE_S = 120.0
 """A dead member's name is held for its session: 45 s by the broker's default."""
@@ -117,6 +120,7 @@ class _Service:
     def _drive(self, loops: Sequence[Loop]) -> int:
         self._loops = list(loops)
         spare_collections()
+        sys.setswitchinterval(_SWITCH_S)
         threads = [
             threading.Thread(target=self._guard, args=(place,), name=loop.processor.name, daemon=True)
             for place, loop in enumerate(loops)
