@@ -64,7 +64,7 @@ def build(
         replica: its name and folder.
         clock_ms: the wall clock, Unix ms.
         checkpoints: keep local checkpoints of the state topics.
-        instead_of: a loop that has ended; its metrics and its watch go on.
+        instead_of: a loop that has ended; its metrics, its watch and what it knows of outages go on.
 
     Raises:
         KafkaException: no broker answers.
@@ -74,7 +74,8 @@ def build(
     metrics = instead_of.metrics if instead_of else Metrics((("processor", processor.name),))
     watch = instead_of.watch if instead_of else Watch(processor.name, metrics, settings.stall_after_s)
     log = logger(processor=processor.name, instance=replica.instance)
-    trouble = Trouble(log)
+    # An outage is the process's: an old client that finds its way only now may still fence the one in its place.
+    trouble = instead_of.trouble if instead_of else Trouble(log)
     reader = Source(consumer_config(settings, group), prefix, trouble)
     store = _store(processor, settings, replica, reader, log) if checkpoints else None
     late = _Late()
