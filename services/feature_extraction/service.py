@@ -23,7 +23,6 @@ from services.runtime.processor import DecodeError, Decoder, Headers, Processor,
 from services.runtime.registry import registry_of
 from services.runtime.service import run
 
-
 _SHOWN_BYTES = 80
 """Of a key that is not text: enough to find it again."""
 

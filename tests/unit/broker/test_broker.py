@@ -23,7 +23,7 @@ OLD = "an ERROR of an earlier start\n"
         ("INFO starting\n[x] ERROR no room\n", "a warning", "no room", "kafka.log"),
     ],
 )
-def test_the_file_with_the_cause_is_named(  # noqa: PLR0913, PLR0917 - a table of cases
+def test_the_file_with_the_cause_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: str | None, java: str, cause: str, file: str
 ) -> None:
     """Kafka's log where this start failed in Kafka; what Java printed where it came no further than Java."""

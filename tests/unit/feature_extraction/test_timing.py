@@ -58,7 +58,7 @@ def test_another_unit_is_refused(stated: int) -> None:
 
 @pytest.mark.parametrize("stated", [OLDEST_SECONDS, 978_300_760, APPENDED // 1000, APPENDED // 1000 + 600])
 def test_seconds_are_refused(stated: int) -> None:
-    """Who sends seconds, of now or of a log that is decades old, is told so and does not fill January 1970 with them."""
+    """Who sends seconds, of now or of a log that is decades old, is told so and does not fill January 1970."""
     with pytest.raises(ValueError, match="looks like seconds"):
         TIMING.event_time(stated, APPENDED)
 
