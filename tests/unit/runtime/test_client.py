@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from services.runtime.client import REDACTED, member_config, passthrough, redacted, transactional_config
+from services.runtime.client import (
+    REDACTED,
+    make_admin,
+    make_consumer,
+    make_producer,
+    member_config,
+    naming_properties,
+    passthrough,
+    redacted,
+    transactional_config,
+)
 from services.runtime.settings import KafkaSettings, RuntimeSettings, SettingsError
 
 
@@ -59,3 +71,52 @@ def test_a_message_fails_before_its_transaction() -> None:
     """Otherwise the broker would end the transaction before the loop hears of the failed message."""
     config = transactional_config(RuntimeSettings(transaction_timeout_ms=4000), "id")
     assert config["message.timeout.ms"] < config["transaction.timeout.ms"] == 4000
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("STREAMREC_KAFKA_FOO_BAR", "1", 'STREAMREC_KAFKA_FOO_BAR: the Kafka client refuses it: .*"foo.bar"'),
+        ("STREAMREC_KAFKA_SECURITY_PROTOCOL", "banana", 'STREAMREC_KAFKA_SECURITY_PROTOCOL: .*"banana"'),
+        # Librdkafka knows it by another name too, and says that one.
+        ("STREAMREC_KAFKA_LINGER_MS", "9999999999", "STREAMREC_KAFKA_LINGER_MS: .*allowed range"),
+    ],
+)
+@pytest.mark.parametrize("make", [make_admin, make_consumer, make_producer])
+def test_a_property_that_librdkafka_refuses_is_a_wrong_setting(
+    make: Callable[[KafkaSettings], object], variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the variable that was set, and says what is wrong with it."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=said):
+        make(KafkaSettings())
+
+
+def test_a_refused_property_of_a_file_is_named_with_its_line(tmp_path: Path) -> None:
+    """Of several properties the one that the client speaks of, where it stands."""
+    file = tmp_path / "props"
+    file.write_text("client.id=me\n# comment\nfoo.bar=1\n")
+    with pytest.raises(SettingsError, match=rf"^{file}, line 3: the Kafka client refuses it"):
+        make_admin(KafkaSettings(kafka_properties_file=str(file)))
+
+
+def test_a_refused_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of the client carries the value."""
+    monkeypatch.setenv("STREAMREC_KAFKA_SSL_KEY_PASSWORD", "hush")
+    failure = KafkaException(KafkaError(KafkaError._INVALID_ARG, 'Invalid value "hush" for "ssl.key.password"'))
+    with pytest.raises(SettingsError) as caught, naming_properties(KafkaSettings()):
+        raise failure
+    assert "hush" not in str(caught.value)
+    assert REDACTED in str(caught.value)
+
+
+def test_what_is_not_the_settings_fault_stays_what_it_is() -> None:
+    """Without a property of the operator's, a refusal is ours."""
+    failure = KafkaException(KafkaError(KafkaError._INVALID_ARG))
+    with pytest.raises(KafkaException), naming_properties(KafkaSettings()):
+        raise failure
+
+
+def test_the_longest_session_is_one_that_the_client_takes() -> None:
+    """Librdkafka refuses a session that is longer than the longest pause between two polls."""
+    Consumer(member_config(RuntimeSettings(session_timeout_ms=3_600_000), "g", "a")).close()
