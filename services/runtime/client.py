@@ -12,6 +12,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from services.contracts.topics import MAX_MESSAGE_BYTES
+from services.runtime.lines import Lines
+from services.runtime.log import Log
 from services.runtime.settings import KafkaSettings, RuntimeSettings, SettingsError
 
 PASSTHROUGH = "STREAMREC_KAFKA_"
@@ -135,19 +137,27 @@ def is_secret(name: str) -> bool:
     return any(word in name for word in _SECRET_WORDS)
 
 
-def common_config(settings: KafkaSettings) -> dict[str, Any]:
-    """What every client has: address, quiet logs, and the properties passed through."""
-    return {"bootstrap.servers": settings.bootstrap_servers, **_QUIET, **passthrough(settings)}
+def common_config(settings: KafkaSettings, log: Log | None = None) -> dict[str, Any]:
+    """What every client has: address, quiet logs, and the properties passed through.
+
+    Args:
+        settings: of the service or command.
+        log: where librdkafka's own lines go, for a client that is polled all its life; None leaves them to stderr.
+    """
+    given = passthrough(settings)
+    # Who debugs librdkafka wants its thousands of lines at their time, also those of a call that does not return.
+    lines = {} if log is None or "debug" in given else {"logger": Lines(log)}
+    return {"bootstrap.servers": settings.bootstrap_servers, **_QUIET, **lines, **given}
 
 
-def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
+def consumer_config(settings: KafkaSettings, group: str, log: Log | None = None) -> dict[str, Any]:
     """A consumer with hand-made assignments: read_committed, every offset given, ends of partitions told."""
     return {
         "fetch.wait.max.ms": FETCH_WAIT_MS,
         "queued.max.messages.kbytes": _QUEUED_KBYTES,
         # A full queue is looked at again after this time; the default of 1 s would be a pause in the stream.
         "fetch.queue.backoff.ms": 10,
-        **common_config(settings),
+        **common_config(settings, log),
         "group.id": group,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
@@ -158,12 +168,12 @@ def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
     }
 
 
-def member_config(settings: RuntimeSettings, group: str, instance: str) -> dict[str, Any]:
+def member_config(settings: RuntimeSettings, group: str, instance: str, log: Log | None = None) -> dict[str, Any]:
     """The member of the consumer group. Its partitions stay paused; another consumer reads them."""
     config = {
         # Librdkafka takes no session that is longer.
         "max.poll.interval.ms": max(_POLL_INTERVAL_MS, settings.session_timeout_ms),
-        **consumer_config(settings, group),
+        **consumer_config(settings, group, log),
         "group.protocol": settings.group_protocol,
     }
     if settings.membership == "static":
@@ -176,22 +186,22 @@ def member_config(settings: RuntimeSettings, group: str, instance: str) -> dict[
     return config
 
 
-def producer_config(settings: KafkaSettings) -> dict[str, Any]:
+def producer_config(settings: KafkaSettings, log: Log | None = None) -> dict[str, Any]:
     """An idempotent producer that partitions as the Java client does."""
     return {
         "linger.ms": 5,
         "queue.buffering.max.kbytes": _PRODUCER_QUEUE_KBYTES,
         "message.max.bytes": MAX_MESSAGE_BYTES,
-        **common_config(settings),
+        **common_config(settings, log),
         "partitioner": "murmur2_random",
         "enable.idempotence": True,
     }
 
 
-def transactional_config(settings: RuntimeSettings, transactional_id: str) -> dict[str, Any]:
+def transactional_config(settings: RuntimeSettings, transactional_id: str, log: Log | None = None) -> dict[str, Any]:
     """The producer of one loop under exactly-once."""
     return {
-        **producer_config(settings),
+        **producer_config(settings, log),
         "transactional.id": transactional_id,
         "transaction.timeout.ms": settings.transaction_timeout_ms,
         # A transaction that begins while the broker still writes the end of the one before is told to try again: after

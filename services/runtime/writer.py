@@ -237,6 +237,7 @@ class ExactlyOnce:
                 self._producer.abort_transaction(_CALL_TIMEOUT_S)
             except KafkaException as error:
                 self._sending.log.warning("transaction.left_open", error=error.args[0].str())
+        self._sending.hear()
         self._producer.purge()
 
     def _prepare(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
@@ -352,6 +353,7 @@ class AtLeastOnce:
 
     def close(self) -> None:
         """Drop what is not acknowledged; nothing after the last `write`."""
+        self._sending.hear()
         self._producer.purge()
 
 
