@@ -146,7 +146,7 @@ class LocalBroker:
             f"-Dkafka.log.file={self.log_file}",
             "-cp", jars, "kafka.Kafka", str(self.folder.properties),
         ]  # fmt: skip
-        with (self.folder.path / "java.log").open("wb") as output:
+        with self.folder.java_log_file.open("wb") as output:
             # Its own session: Ctrl-C reaches this process only, which then stops Kafka in order.
             self._process, self._guard = guarded.start(
                 command, pass_fds=(self.folder.lock_fd,), stdout=output, stderr=output, cwd=self.folder.path
@@ -177,23 +177,31 @@ class LocalBroker:
     def _check_alive(self, log_start: int, end: float) -> None:
         code = self.wait(0)
         if code is not None:
-            raise StartError(f"Kafka ended with code {code}: {self._last_errors(log_start)} (see {self.log_file})")
+            causes, file = self._last_errors(log_start)
+            raise StartError(f"Kafka ended with code {code}: {causes} (see {file})")
         if time.monotonic() > end:
+            file = self.log_file if self._said(log_start) else self.folder.java_log_file
             raise StartError(
                 f"Kafka did not answer at {self.bootstrap_servers} within {self.settings.broker_start_timeout_s} s "
-                f"(see {self.log_file}). On a slow machine raise STREAMREC_BROKER_START_TIMEOUT_S."
+                f"(see {file}). On a slow machine raise STREAMREC_BROKER_START_TIMEOUT_S."
             )
 
-    def _last_errors(self, log_start: int) -> str:
-        text = ""
-        with contextlib.suppress(OSError), self.log_file.open("rb") as file:
-            file.seek(log_start)
-            text = file.read().decode(errors="replace")
-        causes = [line for line in text.splitlines() if "Exception" in line or " ERROR " in line or " FATAL " in line]
+    def _last_errors(self, log_start: int) -> tuple[str, Path]:
+        """What Kafka said of this start's failure, or else Java, and the file in which it stands."""
+        said, file = self._said(log_start), self.log_file
+        causes = [line for line in said.splitlines() if "Exception" in line or " ERROR " in line or " FATAL " in line]
         if not causes:
+            file = self.folder.java_log_file
             with contextlib.suppress(OSError):
-                causes = (self.folder.path / "java.log").read_text(errors="replace").splitlines()
-        return " | ".join(causes[-3:])[-1500:] or "it said nothing"
+                causes = file.read_text(errors="replace").splitlines()
+        return " | ".join(causes[-3:])[-1500:] or "it said nothing", file
+
+    def _said(self, log_start: int) -> str:
+        """What Kafka wrote into its log since this start; it has one as soon as it runs at all."""
+        with contextlib.suppress(OSError), self.log_file.open("rb") as log:
+            log.seek(log_start)
+            return log.read().decode(errors="replace")
+        return ""
 
     def stop(self) -> None:
         """Stop the broker in order (SIGTERM), kill it when that takes too long, give the folder back."""

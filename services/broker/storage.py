@@ -48,6 +48,11 @@ class DataFolder:
         return self.path / "kafka.log"
 
     @property
+    def java_log_file(self) -> Path:
+        """What Java itself says, before and beside Kafka's log."""
+        return self.path / "java.log"
+
+    @property
     def properties(self) -> Path:
         """The generated server.properties."""
         return self.path / "server.properties"

@@ -23,6 +23,9 @@ from services.runtime.processor import DecodeError, Decoder, Headers, Processor,
 from services.runtime.registry import registry_of
 from services.runtime.service import run
 
+_SHOWN_BYTES = 80
+"""Of a key that is not text: enough to find it again."""
+
 
 def processors(settings: ExtractionSettings, _shard: str) -> list[Processor]:
     """The one processor of this service."""
@@ -73,4 +76,7 @@ def _text(key: bytes | None) -> str:
     """A key as text: it says whose record it is, and must be there."""
     if not key:
         raise DecodeError("the record has no key")
-    return key.decode()
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"the record's key is not UTF-8: {key[:_SHOWN_BYTES]!r} ({error.reason})") from None

@@ -32,7 +32,7 @@ class ExtractionSettings(RuntimeSettings):
     )
     session_gap_s: int = setting(1800, "Inactivity that ends a session of events without a session id.", unit="s", ge=1)
     preference_half_life_days: float = setting(
-        30.0, "Event time in which a category preference halves.", unit="days", gt=0
+        30.0, "Event time in which a category preference halves.", unit="days", gt=0, le=36_500
     )
     preference_size: int = setting(10, "Categories remembered per user.", unit="categories", ge=1, le=100)
     attribution_window_s: int = setting(
@@ -51,16 +51,17 @@ class ExtractionSettings(RuntimeSettings):
         "", "Learning weights that differ from the defaults, type=weight, comma-separated, e.g. view=0.5,purchase=2."
     )
     rating_margin: float = setting(
-        2.0, "A rating this far below its user's mean counts as rating-low.", unit="standard deviations", gt=0
+        2.0, "A rating this far below its user's mean counts as rating-low.", unit="standard deviations", gt=0, le=1000
     )
     extraction_max_users: int = setting(
         1_000_000,
         "Users remembered, over all partitions; the least recently active are forgotten first.",
         unit="users",
         ge=1,
+        le=100_000_000,
     )
     extraction_idle_days: float = setting(
-        180.0, "A user without an event for this long (append time) is forgotten.", unit="days", gt=0
+        180.0, "A user without an event for this long (append time) is forgotten.", unit="days", gt=0, le=36_500
     )
 
     @field_validator("event_weights")

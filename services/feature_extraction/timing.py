@@ -5,9 +5,10 @@ from __future__ import annotations
 YEAR_10000_MS = 253_402_300_800_000
 
 DAY_MS = 86_400_000
-LIKE_SECONDS_MS = 366 * DAY_MS
-"""A number that is a time of the last year, taken as seconds, is taken for one. As milliseconds it is a few
-hours of January 1970."""
+OLDEST_SECONDS = 631_152_000
+"""1990-01-01 in seconds. A number from here to now in seconds is taken for seconds: as milliseconds it is a time of
+January 1970, before there was anything to recommend, and an export of old events is as likely in the wrong unit as a
+live producer."""
 
 
 class Timing:
@@ -26,12 +27,12 @@ class Timing:
         count of theirs many times over.
 
         Raises:
-            ValueError: before 1970, after the year 9999, or the seconds of now. That is no clock's error but another
-                unit.
+            ValueError: before 1970, after the year 9999, or the seconds of a time since 1990. That is no clock's error
+                but another unit.
         """
         if stated_ms is None:
             return appended_ms
-        if -self._max_future_ms <= appended_ms - stated_ms * 1000 <= LIKE_SECONDS_MS:
+        if OLDEST_SECONDS <= stated_ms <= (appended_ms + self._max_future_ms) // 1000:
             raise ValueError(f"event_time {stated_ms} looks like seconds; it must be in milliseconds since 1970")
         if 0 <= stated_ms <= appended_ms + self._max_future_ms:
             return stated_ms

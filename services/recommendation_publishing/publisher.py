@@ -14,9 +14,10 @@ from services.contracts.inner.user_state import split_key
 from services.contracts.keys import item_hashes, partition_of, user_key
 from services.model.arrays import U64
 from services.model.recommender import Query, Ranking
+from services.recommendation_publishing.arms import Arms
 from services.recommendation_publishing.avro import Entries, item_arrays
 from services.recommendation_publishing.engine import Engine
-from services.recommendation_publishing.experiment import Arms, Explorer, Shown
+from services.recommendation_publishing.exploration import Explorer, Shown
 from services.recommendation_publishing.judge import Judge
 from services.recommendation_publishing.lists import Occasion, recommendation_lists
 from services.recommendation_publishing.policy import PublishingPolicy

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import field_validator
+
+from services.recommendation_publishing.arms import Arms
 from services.runtime.settings import RuntimeSettings, setting
 
 
@@ -60,4 +63,11 @@ class PublishingSettings(RuntimeSettings):
         "Age at which the frozen shadow is taken anew; it holds the item rows a second time; 0 has none.",
         unit="h",
         ge=0.0,
+        le=876_000.0,
     )
+
+    @field_validator("experiment_arms")
+    @classmethod
+    def _arms_parse(cls, value: str) -> str:
+        Arms.parse("", value)
+        return value

@@ -64,7 +64,7 @@ def build(
         replica: its name and folder.
         clock_ms: the wall clock, Unix ms.
         checkpoints: keep local checkpoints of the state topics.
-        instead_of: a loop that has ended; its metrics and its watch go on.
+        instead_of: a loop that has ended; its metrics, its watch and what it knows of outages go on.
 
     Raises:
         KafkaException: no broker answers.
@@ -74,8 +74,9 @@ def build(
     metrics = instead_of.metrics if instead_of else Metrics((("processor", processor.name),))
     watch = instead_of.watch if instead_of else Watch(processor.name, metrics, settings.stall_after_s)
     log = logger(processor=processor.name, instance=replica.instance)
-    trouble = Trouble(log)
-    reader = Source(consumer_config(settings, group), prefix, trouble)
+    # An outage is the process's: an old client that finds its way only now may still fence the one in its place.
+    trouble = instead_of.trouble if instead_of else Trouble(log)
+    reader = Source(consumer_config(settings, group, log), prefix, trouble)
     store = _store(processor, settings, replica, reader, log) if checkpoints else None
     late = _Late()
     writer = _writer(settings, transactional_id_of(settings, processor.name, replica.instance), metrics, trouble, late)
@@ -83,7 +84,7 @@ def build(
     def member(loop: Loop) -> Membership:
         late.loop = loop
         late.members = Membership(
-            member_config(settings, group, replica.instance),
+            member_config(settings, group, replica.instance, log),
             prefix + processor.inputs.leading,
             prefix,
             loop.life,
@@ -94,7 +95,7 @@ def build(
     parts = Parts(
         member=member,
         reading=Reading(
-            Source(consumer_config(settings, group), prefix, trouble),
+            Source(consumer_config(settings, group, log), prefix, trouble),
             Restorer(processor, reader, (store, late.limits) if store else None, metrics, log),
             writer,
             CheckpointKeeper(processor, store, late.limits, metrics, settings) if store else Keeper(),
@@ -171,7 +172,7 @@ def _writer(
 ) -> Writer:
     prefix = settings.topic_prefix
     if settings.delivery == "exactly-once":
-        producer = Producer({**transactional_config(settings, transactional_id), "error_cb": trouble})
+        producer = Producer({**transactional_config(settings, transactional_id, trouble.log), "error_cb": trouble})
         sending = Sending(producer, prefix, metrics, trouble, late.check)
         return ExactlyOnce(sending, late, settings.transaction_timeout_ms / 1000)
     failed: list[KafkaError] = []
@@ -182,7 +183,7 @@ def _writer(
 
     # The client calls back for failed messages only, so that a record costs no Python call.
     callbacks = {"on_delivery": delivered, "delivery.report.only.error": True, "error_cb": trouble}
-    producer = Producer({**producer_config(settings), **callbacks})
+    producer = Producer({**producer_config(settings, trouble.log), **callbacks})
     return AtLeastOnce(Sending(producer, prefix, metrics, trouble, late.check), late, failed)
 
 

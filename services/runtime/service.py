@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -18,7 +20,7 @@ from services.contracts import topics
 from services.contracts.edge import RegistryError
 from services.runtime import admin
 from services.runtime.assembly import build
-from services.runtime.client import passthrough, redacted
+from services.runtime.client import naming_properties, passthrough, redacted
 from services.runtime.deadletters import TOPIC as DEAD_LETTERS
 from services.runtime.errors import FatalError, FencedError, NameHeldError, StuckError
 from services.runtime.health import HealthServer
@@ -31,6 +33,8 @@ from services.runtime.settings import RuntimeSettings, SettingsError
 S = TypeVar("S", bound=RuntimeSettings)
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+_SET_HOST = "Set STREAMREC_HTTP_HOST or --http-host to an address of this machine; 0.0.0.0 stands for all."
+_SET_PORT = "Set STREAMREC_HTTP_PORT or --http-port; 0 takes a free one."
 _LOOK_S = 0.2
 _GC_THRESHOLDS = (50_000, 20, 20)
 _SWITCH_S = 0.0001
@@ -92,7 +96,8 @@ class _Service:
                 return EXIT_OK
             processors = self._make(self._settings, replica.instance)
             self._check_topics(processors)
-            loops = [build(processor, self._settings, replica) for processor in processors]
+            with naming_properties(self._settings):
+                loops = [build(processor, self._settings, replica) for processor in processors]
             server.watch([loop.watch for loop in loops], [loop.metrics for loop in loops])
             return self._drive(loops)
         except (admin.TopicsError, admin.BrokerUnavailableError, FatalError, RegistryError) as error:
@@ -109,11 +114,12 @@ class _Service:
         host, port = self._settings.http_host, self._settings.http_port
         try:
             server = HealthServer(host, port)
+        except UnicodeError:
+            raise SettingsError(f"http_host: {host!r} is no name of a host. {_SET_HOST}") from None
         except OSError as error:
-            raise SettingsError(
-                f"http_port: cannot listen on {host}:{port} ({error.strerror}). "
-                "Set STREAMREC_HTTP_PORT or --http-port; 0 takes a free one."
-            ) from None
+            wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+            name, remedy = ("http_host", _SET_HOST) if wrong_host else ("http_port", _SET_PORT)
+            raise SettingsError(f"{name}: cannot listen on {host}:{port} ({error.strerror}). {remedy}") from None
         server.start()
         return server
 

@@ -6,23 +6,37 @@ and doc stand together, and validation, `--help`, the README's table and the com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "STREAMREC_"
+_LONGEST_PREFIX = 200
+"""A topic's name has at most 249 characters."""
 
 
 class SettingsError(ValueError):
     """A setting is wrong. The message names it, its environment variable and what to do."""
 
 
+_MOST = 2**31 - 1
+"""Of a setting that names no bound of its own: what every clock, kernel and client takes in its unit."""
+
+
 def setting(default: Any, doc: str, *, unit: str = "", **constraints: Any) -> Any:
-    """Declare one setting: default, one-sentence doc, unit, and pydantic constraints (ge, le, ...)."""
+    """Declare one setting: default, one-sentence doc, unit, and pydantic constraints (ge, le, ...).
+
+    Every number is finite, and every whole number has a bound.
+    """
+    if isinstance(default, float):
+        constraints.setdefault("allow_inf_nan", False)
+    elif isinstance(default, int) and not isinstance(default, bool):
+        constraints.setdefault("le", _MOST)
     return Field(default=default, description=doc, json_schema_extra={"unit": unit}, **constraints)
 
 
@@ -30,6 +44,14 @@ class Settings(BaseSettings):
     """Base of every settings table: reads STREAMREC_* variables, refuses wrong values by name."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_folder(cls, value: Any, info: ValidationInfo) -> Any:
+        # An empty path is the current folder, which nobody means who leaves a variable empty.
+        if isinstance(value, str) and not value.strip() and cls.model_fields[str(info.field_name)].annotation is Path:
+            raise ValueError("is empty; name a folder, or leave the setting out to have the default")
+        return value
 
     @classmethod
     def load(cls, **overrides: Any) -> Any:
@@ -73,7 +95,11 @@ def _explain(table: type[Settings], error: ValidationError) -> str:
         # A table's own check says what it got; of pydantic's checks only the message is fit for people.
         own = problem.get("ctx", {}).get("error")
         what = str(own) if isinstance(own, ValueError) else f"{problem['msg']}, got {problem.get('input')!r}"
-        what = what.removeprefix(f"{name.replace('_', ' ')}: ").rstrip(".")
+        what = what.removeprefix(f"{name.replace('_', ' ')}: ").removeprefix(f"{name}: ").rstrip(".")
+        if not problem["loc"]:
+            # Of several settings together, which the text names.
+            lines.append(f"{what}.")
+            continue
         lines.append(f"{name}: {what}{doc}. Set {ENV_PREFIX}{name.upper()} or --{name.replace('_', '-')}.")
     return "\n".join(lines)
 
@@ -94,6 +120,16 @@ class KafkaSettings(Settings):
         "File of librdkafka properties (name=value lines) for every client; "
         "STREAMREC_KAFKA_<NAME>, with _ for ., sets one, and STREAMREC_KAFKA_<NAME>_FILE reads it from a file.",
     )
+
+    @field_validator("topic_prefix")
+    @classmethod
+    def _legal(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]*", value) or len(value) > _LONGEST_PREFIX:
+            raise ValueError(
+                f"Kafka's names have letters, digits, '.', '_' and '-' only, and a prefix at most {_LONGEST_PREFIX} of "
+                f"them; got {value!r}"
+            )
+        return value
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -116,12 +152,12 @@ class RuntimeSettings(KafkaSettings):
         ge=0,
     )
     commit_max_ms: int = setting(100, "Commit at the latest this long after the batch's first record.", unit="ms", ge=1)
-    batch_max_records: int = setting(4000, "Largest batch handed to one step.", unit="records", ge=1)
+    batch_max_records: int = setting(4000, "Largest batch handed to one step.", unit="records", ge=1, le=1_000_000)
     transaction_timeout_ms: int = setting(
         10_000, "The broker aborts a transaction left open this long.", unit="ms", ge=1000
     )
     session_timeout_ms: int = setting(
-        10_000, "A member silent this long loses its partitions (classic protocol).", unit="ms", ge=6000
+        10_000, "A member silent this long loses its partitions (classic protocol).", unit="ms", ge=6000, le=3_600_000
     )
     group_protocol: Literal["classic", "consumer"] = setting(
         "classic", "classic (cooperative-sticky) or consumer (KIP-848, brokers from 4.0)."

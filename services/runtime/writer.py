@@ -20,6 +20,8 @@ _CALL_TIMEOUT_S = 5.0
 _STUCK_AFTER_S = 3 * _CALL_TIMEOUT_S
 _BACKOFF_S = 0.05
 _BUFFER_WAIT_S = 0.05
+_MOST_FATAL = 4
+"""A client has one fatal error in its life; the bound is for one that would tell of it for ever."""
 
 _FENCED = frozenset(
     {
@@ -119,9 +121,27 @@ class Sending:
             except BufferError:
                 self.metrics.add("backpressure_waits_total")
                 self.check()
-                self.producer.poll(_BUFFER_WAIT_S)
+                told = self.hear(_BUFFER_WAIT_S)
+                if told is not None:
+                    raise fatal("producing", told) from None
             except KafkaException as error:
                 raise self._refused(error, record) from error
+
+    def hear(self, wait_s: float = 0) -> KafkaError | None:
+        """Let the client call back, after at most `wait_s`; the fatal error that it told of, if there is one.
+
+        The client raises a fatal error out of whatever call serves its callbacks, and that call ends there. What stands
+        behind it in the queue may tell of the broken connection that explains it, so it is heard too.
+        """
+        told = None
+        for _ in range(_MOST_FATAL):
+            try:
+                self.producer.poll(wait_s)
+            except KafkaException as failure:
+                told, wait_s = told or failure.args[0], 0
+            else:
+                break
+        return told
 
     def waiting(self, doing: str, error: KafkaError) -> None:
         """Say, at most now and then, that a call is being tried again."""
@@ -129,9 +149,11 @@ class Sending:
         if self._throttle.due(doing):
             self.log.warning("writer.wait", doing=doing, error=error.str(), code=error.name())
 
-    @staticmethod
-    def _refused(error: KafkaException, record: Output | None) -> Exception:
+    def _refused(self, error: KafkaException, record: Output | None) -> Exception:
         inner = error.args[0]
+        if inner.code() == KafkaError._FATAL:
+            # It says no more than that there was a fatal error; which one, only a callback tells.
+            return fatal("producing", self.hear() or inner)
         if inner.code() == KafkaError._STATE or inner.txn_requires_abort():
             # The transaction failed already, in the background; its cause comes with the abort.
             return AbortedError(f"producing: {inner.str()}")
@@ -215,6 +237,7 @@ class ExactlyOnce:
                 self._producer.abort_transaction(_CALL_TIMEOUT_S)
             except KafkaException as error:
                 self._sending.log.warning("transaction.left_open", error=error.args[0].str())
+        self._sending.hear()
         self._producer.purge()
 
     def _prepare(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
@@ -254,9 +277,8 @@ class ExactlyOnce:
             try:
                 return call()
             except KafkaException as failure:
-                error = failure.args[0]
                 # Here the client tells of a broken connection, which decides what being fenced means.
-                self._producer.poll(0)
+                error = self._sending.hear() or failure.args[0]
                 if error.fatal():
                     raise fatal(doing, error) from failure
                 if error.retriable():
@@ -293,8 +315,7 @@ class AtLeastOnce:
     def write(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
         """Produce, wait until every record is acknowledged, commit the positions."""
         self._sending.send(outputs)
-        while self._producer.flush(_CALL_TIMEOUT_S):
-            self._sending.waiting("flush", KafkaError(KafkaError._TIMED_OUT))
+        self._flush()
         if self._failed:
             error = self._failed[0]
             self._failed.clear()
@@ -302,6 +323,14 @@ class AtLeastOnce:
             raise AbortedError(f"a record was not delivered: {error.str()} ({error.name()})")
         self._left.update(offsets)
         self.settle()
+
+    def _flush(self) -> None:
+        try:
+            while self._producer.flush(_CALL_TIMEOUT_S):
+                self._sending.waiting("flush", KafkaError(KafkaError._TIMED_OUT))
+        except KafkaException as failure:
+            # A flush calls back, and so raises what a callback tells of.
+            raise fatal("flush", failure.args[0]) from failure
 
     def settle(self) -> None:
         """Commit what is left over. A refusal is not an error: the group decides whose the partitions are."""
@@ -324,6 +353,7 @@ class AtLeastOnce:
 
     def close(self) -> None:
         """Drop what is not acknowledged; nothing after the last `write`."""
+        self._sending.hear()
         self._producer.purge()
 
 

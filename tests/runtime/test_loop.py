@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from services.runtime.assembly import build
 from services.runtime.errors import AbortedError
 from services.runtime.settings import RuntimeSettings
 from services.runtime.source import Source
@@ -186,6 +187,14 @@ def test_a_broker_that_goes_and_comes(
     cluster.produce(settings.topic_prefix + "in", SOME[100:])
     running.until("echoed", lambda: len(running.echo.seen) >= len(SOME))
     assert cluster.read(settings, "out", len(SOME)) == SOME
+
+
+def test_what_was_heard_of_an_outage_outlives_the_clients(running: Running) -> None:
+    """New clients that are fenced for an outage that the old ones met are built anew, like those."""
+    running.start()
+    running.loop.trouble(KafkaError(KafkaError._TRANSPORT))
+    following = build(running.echo, running.loop.settings, running.replica, checkpoints=False, instead_of=running.loop)
+    assert following.trouble.recently_cut_off()
 
 
 def test_what_a_processor_measures_reaches_the_metrics(

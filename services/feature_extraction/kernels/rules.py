@@ -25,14 +25,12 @@ from services.feature_extraction.kernels.rows import (
 )
 from services.feature_extraction.preference import REBASE_EXPONENT, SMALLEST
 from services.feature_extraction.session import NO_ID
-from services.feature_extraction.timing import DAY_MS, LIKE_SECONDS_MS, YEAR_10000_MS
+from services.feature_extraction.timing import DAY_MS, OLDEST_SECONDS, YEAR_10000_MS
 from services.feature_extraction.weights import RATINGS_NEEDED, SMALLEST_DEVIATION
 from services.model.arrays import U32
 from services.model.jit import kernel
 
 BAD_TIME = -1
-_ANY_SECONDS = 1 << 50
-"""No number beyond this is a time in seconds, and multiplied by 1000 it may leave the range."""
 
 
 class Bounds(NamedTuple):
@@ -59,7 +57,7 @@ def event_time(stated_ms: int, missing: int, appended_ms: int, bounds: Bounds) -
     """`Timing.event_time`; BAD_TIME where that raises."""
     if stated_ms == missing:
         return appended_ms
-    if abs(stated_ms) < _ANY_SECONDS and -bounds.max_future <= appended_ms - stated_ms * 1000 <= LIKE_SECONDS_MS:
+    if OLDEST_SECONDS <= stated_ms <= (appended_ms + bounds.max_future) // 1000:
         return BAD_TIME
     if 0 <= stated_ms <= appended_ms + bounds.max_future:
         return stated_ms

@@ -12,6 +12,7 @@ from services.contracts.keys import user_key
 from services.feature_extraction import columns
 from services.feature_extraction.kernels.batch import sort_out
 from services.feature_extraction.processor import INTERACTIONS, LISTS, STATE
+from services.feature_extraction.timing import OLDEST_SECONDS
 from services.runtime.processor import Batch, Output, Outputs
 from tests.unit.feature_extraction.driving import (
     CODEC,
@@ -53,7 +54,7 @@ def events(draw: st.DrawFn, appended: int) -> dict[str, Any]:
         event_id=draw(ids()),
         type=draw(st.sampled_from(["view", "view", "rating", "rating", "dislike", "hide", "odd", "impression"])),
         value=draw(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([1.0, 5.0]))),
-        event_time=draw(st.sampled_from([stated, stated, stated, appended // 1000])),
+        event_time=draw(st.sampled_from([stated, stated, stated, appended // 1000, OLDEST_SECONDS])),
         session_id=draw(st.sampled_from([None, None, "s", "t", "", "ß"])),
         context=draw(st.sampled_from([{}, {}, {"device": "phone"}, {"b": "1", "a": "2", "c": ""}])),
         list_id=draw(st.sampled_from([None, None, None, "list-1", "list-2", "list-9", "l" * 300])),

@@ -1,12 +1,29 @@
 from __future__ import annotations
 
+import operator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.feature_extraction.timing import DAY_MS, Timing, response_time
+from services.feature_extraction.kernels.rules import BAD_TIME, Bounds, event_time
+from services.feature_extraction.timing import DAY_MS, OLDEST_SECONDS, YEAR_10000_MS, Timing, response_time
 
 TIMING = Timing(max_future_ms=600_000, allowed_lateness_ms=DAY_MS)
+BOUNDS = Bounds(
+    max_future=600_000,
+    allowed_lateness=DAY_MS,
+    session_gap=1,
+    dedup_span_s=1,
+    dedup_chunks=1,
+    attribution_window=1,
+    idle=1,
+    exactly_once=True,
+    preference_size=1,
+    preference_per_ms=1.0,
+    rating_margin=1.0,
+    rating_low=0.0,
+)
 APPENDED = 1_700_000_000_000
 
 
@@ -26,7 +43,7 @@ def test_far_ahead_is_the_append_time() -> None:
     assert TIMING.event_time(APPENDED + 600_001, APPENDED) == APPENDED
 
 
-@given(st.integers(0, APPENDED).filter(lambda stated: abs(APPENDED - stated * 1000) > 400 * DAY_MS))
+@given(st.integers(0, OLDEST_SECONDS - 1) | st.integers(APPENDED // 1000 + 601, APPENDED))
 def test_the_past_is_believed(stated: int) -> None:
     """However old an event is, its time is its time."""
     assert TIMING.event_time(stated, APPENDED) == stated
@@ -39,11 +56,27 @@ def test_another_unit_is_refused(stated: int) -> None:
         TIMING.event_time(stated, APPENDED)
 
 
-@pytest.mark.parametrize("age_s", [-600, 0, 300 * 86_400])
-def test_seconds_of_now_are_refused(age_s: int) -> None:
-    """A live producer that sends seconds is told so, and does not fill January 1970 with its events."""
+@pytest.mark.parametrize("stated", [OLDEST_SECONDS, 978_300_760, APPENDED // 1000, APPENDED // 1000 + 600])
+def test_seconds_are_refused(stated: int) -> None:
+    """Who sends seconds, of now or of a log that is decades old, is told so and does not fill January 1970."""
     with pytest.raises(ValueError, match="looks like seconds"):
-        TIMING.event_time(APPENDED // 1000 - age_s, APPENDED)
+        TIMING.event_time(stated, APPENDED)
+
+
+EDGES = (0, OLDEST_SECONDS, APPENDED // 1000 + 600, APPENDED + 600_000, YEAR_10000_MS)
+MISSING = -(2**63)
+
+
+@given(
+    st.integers(MISSING + 1, 2**63 - 1) | st.builds(operator.add, st.sampled_from(EDGES), st.integers(-2, 2)),
+)
+def test_the_kernel_judges_alike(stated: int) -> None:
+    """Whatever a producer states, in the range of its type, the kernel comes to the same time or refuses it too."""
+    try:
+        expected = TIMING.event_time(stated, APPENDED)
+    except ValueError:
+        expected = BAD_TIME
+    assert event_time(stated, MISSING, APPENDED, BOUNDS) == expected
 
 
 def test_lateness_is_relative_to_the_users_newest_event() -> None:

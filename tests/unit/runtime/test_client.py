@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from structlog.testing import capture_logs
 
-from services.runtime.client import REDACTED, member_config, passthrough, redacted, transactional_config
+from services.runtime.client import (
+    REDACTED,
+    consumer_config,
+    make_admin,
+    make_consumer,
+    make_producer,
+    member_config,
+    naming_properties,
+    passthrough,
+    producer_config,
+    redacted,
+    transactional_config,
+)
+from services.runtime.lines import Lines
+from services.runtime.log import logger
 from services.runtime.settings import KafkaSettings, RuntimeSettings, SettingsError
 
 
@@ -59,3 +77,96 @@ def test_a_message_fails_before_its_transaction() -> None:
     """Otherwise the broker would end the transaction before the loop hears of the failed message."""
     config = transactional_config(RuntimeSettings(transaction_timeout_ms=4000), "id")
     assert config["message.timeout.ms"] < config["transaction.timeout.ms"] == 4000
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("STREAMREC_KAFKA_FOO_BAR", "1", 'STREAMREC_KAFKA_FOO_BAR: the Kafka client refuses it: .*"foo.bar"'),
+        ("STREAMREC_KAFKA_SECURITY_PROTOCOL", "banana", 'STREAMREC_KAFKA_SECURITY_PROTOCOL: .*"banana"'),
+        # Librdkafka knows it by another name too, and says that one.
+        ("STREAMREC_KAFKA_LINGER_MS", "9999999999", "STREAMREC_KAFKA_LINGER_MS: .*allowed range"),
+    ],
+)
+@pytest.mark.parametrize("make", [make_admin, make_consumer, make_producer])
+def test_a_property_that_librdkafka_refuses_is_a_wrong_setting(
+    make: Callable[[KafkaSettings], object], variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the variable that was set, and says what is wrong with it."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=said):
+        make(KafkaSettings())
+
+
+def test_a_refused_property_of_a_file_is_named_with_its_line(tmp_path: Path) -> None:
+    """Of several properties the one that the client speaks of, where it stands."""
+    file = tmp_path / "props"
+    file.write_text("client.id=me\n# comment\nfoo.bar=1\n")
+    with pytest.raises(SettingsError, match=rf"^{file}, line 3: the Kafka client refuses it"):
+        make_admin(KafkaSettings(kafka_properties_file=str(file)))
+
+
+def test_a_refused_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of the client carries the value."""
+    monkeypatch.setenv("STREAMREC_KAFKA_SSL_KEY_PASSWORD", "hush")
+    failure = KafkaException(KafkaError(KafkaError._INVALID_ARG, 'Invalid value "hush" for "ssl.key.password"'))
+    with pytest.raises(SettingsError) as caught, naming_properties(KafkaSettings()):
+        raise failure
+    assert "hush" not in str(caught.value)
+    assert REDACTED in str(caught.value)
+
+
+def test_what_is_not_the_settings_fault_stays_what_it_is() -> None:
+    """Without a property of the operator's, a refusal is ours."""
+    failure = KafkaException(KafkaError(KafkaError._INVALID_ARG))
+    with pytest.raises(KafkaException), naming_properties(KafkaSettings()):
+        raise failure
+
+
+def test_the_longest_session_is_one_that_the_client_takes() -> None:
+    """Librdkafka refuses a session that is longer than the longest pause between two polls."""
+    Consumer(member_config(RuntimeSettings(session_timeout_ms=3_600_000), "g", "a")).close()
+
+
+def test_the_lines_of_librdkafka_are_events_of_the_log() -> None:
+    """What a service's client says of itself comes out of the call that serves its callbacks, with the loop's keys."""
+    settings = RuntimeSettings(bootstrap_servers="127.0.0.1:1")
+    made = Producer({**producer_config(settings, logger(processor="p")), "log_level": 7, "error_cb": lambda _: None})
+    give_up = time.monotonic() + 20
+    with capture_logs() as logs:
+        while not logs and time.monotonic() < give_up:
+            made.poll(0.05)
+    assert logs[0]["event"] == "kafka.line"
+    assert logs[0]["log_level"] == "warning"
+    assert logs[0]["processor"] == "p"
+    assert logs[0]["client"] == "rdkafka#" + logs[0]["client"].partition("#")[2]
+    assert logs[0]["line"]
+
+
+@pytest.mark.parametrize(("level", "said"), [(50, "warning"), (40, "warning"), (20, "info"), (10, "debug")])
+def test_a_line_is_at_most_a_warning(level: int, said: str) -> None:
+    """The end of a client is not that of the service, which has errors of its own."""
+    with capture_logs() as logs:
+        Lines(logger()).log(level, "%s [%s] %s", "FATAL", "rdkafka#producer-1", "taken")
+    assert [(line["event"], line["log_level"], line["line"]) for line in logs] == [("kafka.line", said, "taken")]
+
+
+def test_a_line_that_cannot_be_logged_ends_no_call() -> None:
+    """An exception out of a callback would be raised by whatever call serves it."""
+
+    class Closed:
+        def warning(self, *_: object, **__: object) -> None:
+            raise ValueError("I/O operation on closed file")
+
+        debug = info = warning
+
+    Lines(Closed()).log(50, "%s [%s] %s", "FATAL", "rdkafka#producer-1", "taken")
+
+
+def test_who_debugs_the_client_has_its_lines_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of lines at their time, not when the loop polls next; a command's client has no log of ours at all."""
+    log = logger()
+    assert "logger" in transactional_config(RuntimeSettings(), "id", log)
+    assert "logger" not in consumer_config(RuntimeSettings(), "g")
+    monkeypatch.setenv("STREAMREC_KAFKA_DEBUG", "broker")
+    assert "logger" not in member_config(RuntimeSettings(), "g", "a", log)

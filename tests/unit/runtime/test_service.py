@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,7 +19,7 @@ from services.recommendation_publishing.engine import ModelMismatchError as Publ
 from services.runtime import admin, service
 from services.runtime.errors import FencedError, StuckError
 from services.runtime.log import configure, logger
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import RuntimeSettings, SettingsError
 from services.runtime.trouble import Trouble
 
 REFUSED = KafkaException(KafkaError(KafkaError._FATAL))
@@ -115,3 +118,36 @@ def test_what_tells_the_operator_what_to_do_is_one_line(
     assert '"reason": "dim is 32 there and 16 here"' in line
     assert "Traceback" not in line
     assert "exception" not in line
+
+
+@pytest.mark.parametrize("host", ["nohost.invalid", "192.0.2.1", "x" * 70 + "..a"])
+def test_a_host_that_cannot_be_listened_on_is_named(host: str, tmp_path: Path) -> None:
+    """The port is not at fault."""
+    settings = RuntimeSettings(http_host=host, state_dir=tmp_path)
+    with pytest.raises(SettingsError, match=r"^http_host: .*STREAMREC_HTTP_HOST"):
+        service._Service("svc", settings, lambda *_: [])._listen()
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """The host is not at fault."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = RuntimeSettings(http_port=taken.getsockname()[1])
+        with pytest.raises(SettingsError, match=r"^http_port: .*STREAMREC_HTTP_PORT"):
+            service._Service("svc", settings, lambda *_: [])._listen()
+
+
+def test_a_property_that_no_client_takes_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a broker is asked, with the variable's name and the exit code of a wrong setting."""
+    monkeypatch.setenv("STREAMREC_KAFKA_FOO_BAR", "1")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    config = structlog.get_config()
+    try:
+        code = service.run("svc", RuntimeSettings, lambda *_: [], RuntimeSettings(state_dir=tmp_path))
+    finally:
+        structlog.configure(**config)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert code == service.EXIT_USAGE
+    assert "error: STREAMREC_KAFKA_FOO_BAR: the Kafka client refuses it" in capsys.readouterr().err

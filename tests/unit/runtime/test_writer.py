@@ -8,13 +8,16 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from services.runtime.errors import FencedError, StuckError
+from services.runtime.errors import FatalError, FencedError, StuckError
 from services.runtime.log import logger
 from services.runtime.metrics import Metrics
+from services.runtime.processor import Output
 from services.runtime.trouble import Trouble
-from services.runtime.writer import ExactlyOnce, Sending
+from services.runtime.writer import AtLeastOnce, ExactlyOnce, Sending
 
 POSITIONS = {("in", 0): 7}
+FATAL = KafkaException(KafkaError(KafkaError._FENCED, "taken", fatal=True))
+RECORD = Output("out", b"v", b"k", None, ())
 
 
 class Client:
@@ -23,19 +26,26 @@ class Client:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.tell: Callable[[], None] = lambda: None
+        self.refusal: Exception = BufferError()
+        self.fence = FATAL
 
     def begin_transaction(self) -> None:
         """Fine: nothing is asked of the broker."""
         self.calls.append("begin")
 
     def produce(self, *_: object) -> None:
-        """Not called here."""
-        raise AssertionError
+        """The client's queue is full, or what a test says."""
+        raise self.refusal
+
+    def flush(self, _timeout: float) -> int:
+        """Callbacks."""
+        self.tell()
+        return 0
 
     def send_offsets_to_transaction(self, *_: object) -> None:
         """Fenced."""
         self.calls.append("send_offsets")
-        raise KafkaException(KafkaError(KafkaError._FENCED, "taken", fatal=True))
+        raise self.fence
 
     def poll(self, _timeout: float) -> int:
         """Callbacks."""
@@ -89,3 +99,54 @@ def test_a_broken_connection_is_known_when_the_fence_is_met() -> None:
     with pytest.raises(FencedError):
         writer.write((), POSITIONS)
     assert trouble.recently_cut_off()
+
+
+def _telling(trouble: Trouble) -> Callable[[], None]:
+    """What a client with a fatal error calls back: it raises that error once, and what it knows of its connection
+    stands behind it.
+    """
+    left: list[KafkaException] = [FATAL]
+
+    def tell() -> None:
+        if left:
+            raise left.pop()
+        trouble(KafkaError(KafkaError._TRANSPORT))
+
+    return tell
+
+
+def test_a_fatal_error_out_of_a_callback_is_the_one_to_judge() -> None:
+    """The call was told to try again while the client was fenced in the background: that decides, and no traceback."""
+    client = Client()
+    client.fence = KafkaException(KafkaError(KafkaError._TIMED_OUT, "later", retriable=True))
+    writer, trouble = _writer(client)
+    client.tell = _telling(trouble)
+    with pytest.raises(FencedError, match="STREAMREC_INSTANCE"):
+        writer.write((), POSITIONS)
+    assert trouble.recently_cut_off()
+
+
+@pytest.mark.parametrize("refusal", [BufferError(), KafkaException(KafkaError(KafkaError._FATAL))])
+def test_a_fatal_error_is_met_while_records_are_handed_over(refusal: Exception) -> None:
+    """A full queue is waited for in the client's callbacks; a record is refused without the cause: both end alike."""
+    client = Client()
+    client.refusal = refusal
+    writer, trouble = _writer(client)
+    client.tell = _telling(trouble)
+    with pytest.raises(FencedError, match="producing: fenced"):
+        writer.write([RECORD], POSITIONS)
+    assert trouble.recently_cut_off()
+
+
+def test_a_flush_that_meets_a_fatal_error_says_which() -> None:
+    """At least once has no transaction to lose: the process ends with the reason in words."""
+    client = Client()
+    trouble = Trouble(logger())
+
+    def tell() -> None:
+        raise KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "out of order", fatal=True))
+
+    client.tell = tell
+    sending = Sending(cast(Any, client), "", Metrics(), trouble, lambda: None)
+    with pytest.raises(FatalError, match=r"flush: out of order \(OUT_OF_ORDER_SEQUENCE_NUMBER\)"):
+        AtLeastOnce(sending, Members(), []).write((), POSITIONS)

@@ -1,29 +1,12 @@
-"""Arms of an experiment and explored positions."""
+"""Explored positions."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.recommendation_publishing.experiment import Arms, ArmsError, Explorer
-
-
-def test_users_keep_their_arm_and_arms_get_their_share() -> None:
-    """Assignment is a function of user and experiment, in the proportions of the weights."""
-    arms = Arms.parse("spring", "control=3,new=1")
-    of = {user: arms.of(b"user-%d" % user) for user in range(4000)}
-    assert of == {user: arms.of(b"user-%d" % user) for user in range(4000)}
-    assert 850 < sum(arm == "new" for arm in of.values()) < 1150
-
-
-@pytest.mark.parametrize("text", ["", "a=0", "a=x", "a=1,a=2", "=1", "a=inf"])
-def test_a_wrong_list_of_arms_is_refused_by_name(text: str) -> None:
-    """The error names the setting."""
-    with pytest.raises(ArmsError, match="experiment_arms"):
-        Arms.parse("spring", text)
-
+from services.recommendation_publishing.exploration import Explorer
 
 Positions = list[tuple[int, float | None]]
 LIST = st.tuples(st.text(max_size=8), st.integers(0, 80), st.integers(0, 40))
