@@ -24,8 +24,8 @@ from services.cli.demo.screen import Screen, State
 from services.cli.demo.streams import Stream
 from services.cli.demo.traffic import Traffic
 from services.cli.errors import CliError
+from services.cli.groups import GROUPS, group_of
 from services.cli.kafka import ANSWER_S, connect
-from services.cli.lag import GROUPS, group_of
 from services.cli.lag import read as read_lag
 from services.cli.run import SERVICES
 from services.contracts import topics
