@@ -85,12 +85,11 @@ def audit(
     client = reader(settings)
     try:
         live = running(settings) if live is None else live
-        partial = live or bool(until)
-        checks = checkers(delivery, settings.user_partitions, settings.item_partitions, live=partial, cut=bool(until))
+        checks = checkers(delivery, settings.user_partitions, settings.item_partitions, live=live)
         if rebuild:
             from services.cli.audit.rebuild import RebuildCheck
 
-            checks.append(RebuildCheck(settings.user_partitions, settings.item_partitions, live=partial))
+            checks.append(RebuildCheck(settings.user_partitions, settings.item_partitions, live=live))
         wanted = [topic for topic in READ_ORDER if any(topic in check.topics for check in checks)]
         pause_s = LIVE_PAUSE_S if live else 0.0
         reading = take_ends(client, wanted, settings.topic_prefix, until or {}, pause_s)

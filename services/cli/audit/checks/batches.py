@@ -157,8 +157,15 @@ class BatchesCheck:
     def _count_events(self, starts: Starts) -> None:
         """The seals' counts of events must be those of the features log."""
         arrays = [events.array() for events in self._events]
+        beyond = 0
         for offset, events, ranges in self._seals:
             if any(start < starts.start(FEATURES, partition) for partition, (start, _) in ranges.items()):
+                continue
+            if any(
+                starts.cut(FEATURES, partition) and end > starts.end(FEATURES, partition)
+                for partition, (_, end) in ranges.items()
+            ):
+                beyond += 1
                 continue
             found = 0
             for partition, (start, end) in ranges.items():
@@ -170,21 +177,28 @@ class BatchesCheck:
                     "a count that is wrong", f"The seal counts {events} events, its ranges hold {found}.",
                     DELTAS, 0, offset,
                 )  # fmt: skip
+        if beyond:
+            self._findings.note(f"Not judged: the events of {beyond} batches whose features were not read.", DELTAS, 0)
 
     def _match_deltas(self, *, whole: bool) -> None:
         for partition, found in enumerate(self._deltas):
+            open_: list[int] = []
             for (shard, epoch, batch), offset in found.items():
                 sealed = self._batches.get((shard, epoch), set())
                 if batch in sealed:
                     continue
                 name = _name((shard, epoch, batch))
                 if not sealed or batch > max(sealed) or self._repeats:
-                    self._findings.note(f"The deltas of batch {name} have no seal yet.", DELTAS, partition, offset)
+                    open_.append(offset)
                 elif whole or batch > min(sealed):
                     self._findings.error(
                         "deltas without a batch", f"There is no batch {name} for these deltas.",
                         DELTAS, partition, offset,
                     )  # fmt: skip
+            if open_:
+                self._findings.note(
+                    f"The deltas of {len(open_)} batches have no seal yet.", DELTAS, partition, open_[0]
+                )
 
     def counts(self) -> dict[str, int]:
         """Batches, events in them, incarnations of shards."""
