@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 import time
-from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from services.broker.settings import BrokerSettings
 from services.broker.tools import TOOLS, exec_tool
 from services.broker.version import KAFKA_VERSION
 from services.cli.errors import CliError, err, guarded
+from services.cli.options import option_parameters, signed
 from services.runtime.settings import KafkaSettings
 
 app = typer.Typer(
@@ -25,56 +26,29 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_PANEL = "Broker settings"
-
 
 class _Stop(Exception):  # noqa: N818  a signal, not an error
     """SIGTERM or Ctrl-C."""
 
 
-def _field(name: str) -> str:
-    return BrokerSettings.model_fields[name].description or ""
-
-
-@app.callback(invoke_without_command=True)
-def broker(
-    context: typer.Context,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port", "--broker-port", envvar="STREAMREC_BROKER_PORT", metavar="PORT", show_default="9092",
-            help=_field("broker_port"), rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir", "--broker-data-dir", envvar="STREAMREC_BROKER_DATA_DIR", metavar="PATH",
-            show_default=str(BrokerSettings.model_fields["broker_data_dir"].default),
-            help=_field("broker_data_dir"), rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    heap_mb: Annotated[
-        int | None,
-        typer.Option(
-            "--heap-mb", "--broker-heap-mb", envvar="STREAMREC_BROKER_HEAP_MB", metavar="MB",
-            show_default=str(BrokerSettings.model_fields["broker_heap_mb"].default),
-            help=_field("broker_heap_mb"), rich_help_panel=_PANEL,
-        ),
-    ] = None,
-) -> None:  # fmt: skip
+def broker(context: typer.Context, **values: Any) -> None:
     """Start a Kafka broker on 127.0.0.1 in the foreground; Ctrl-C stops it.
 
     The data stay in the data folder. The first start fetches Kafka (45 MB) into the cache folder and
     works without a network from then on. Prints one line when the broker answers.
     """
-    if context.invoked_subcommand is not None:
-        return
-    guarded(_run_broker)(port, data_dir, heap_mb)
+    if context.invoked_subcommand is None:
+        guarded(_run_broker)(values)
 
 
-def _run_broker(port: int | None, data_dir: Path | None, heap_mb: int | None) -> None:
-    settings = BrokerSettings.load(broker_port=port, broker_data_dir=data_dir, broker_heap_mb=heap_mb)
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+app.callback(invoke_without_command=True)(
+    signed(broker, [_CONTEXT, *option_parameters((BrokerSettings,), short="broker_")])
+)
+
+
+def _run_broker(values: dict[str, Any]) -> None:
+    settings = BrokerSettings.load(**values)
     local = LocalBroker(settings, progress=_note)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
