@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import signal
+import socket
 import sys
 import time
 from types import FrameType
@@ -14,7 +15,7 @@ import typer
 from services.broker.broker import LocalBroker
 from services.broker.errors import BrokerError
 from services.broker.settings import BrokerSettings
-from services.broker.tools import TOOLS, exec_tool
+from services.broker.tools import TOOLS, exec_tool, needs_cluster
 from services.broker.version import KAFKA_VERSION
 from services.cli.errors import CliError, err, guarded
 from services.cli.options import option_parameters, signed
@@ -25,6 +26,9 @@ app = typer.Typer(
     no_args_is_help=False,
     add_completion=False,
 )
+
+
+_PROBE_S = 3.0
 
 
 class _Stop(Exception):  # noqa: N818  a signal, not an error
@@ -100,9 +104,22 @@ def tool(
 
 def _run_tool(name: str, arguments: list[str]) -> None:
     try:
-        exec_tool(name, arguments, KafkaSettings.load().bootstrap_servers, progress=_note)
+        servers = KafkaSettings.load().bootstrap_servers
+        if needs_cluster(name, arguments) and not any(_listens(each) for each in servers.split(",")):
+            # Kafka's tools would warn for a minute and more before they give up.
+            raise CliError(f"nothing listens at {servers}. Start `streamrec broker`, or pass --bootstrap-server.")
+        exec_tool(name, arguments, servers, progress=_note)
     except BrokerError as error:
         raise CliError(str(error), code=2) from None
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.strip().rpartition(":")
+    try:
+        socket.create_connection((host.rpartition("://")[2].strip("[]"), int(port)), _PROBE_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _note(text: str) -> None:

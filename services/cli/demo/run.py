@@ -124,6 +124,8 @@ def run(plan: Plan, settings: KafkaSettings, screen: Screen) -> Report:
         report.snapshot = traffic.snapshot()
         report.sample, report.history = _sample(traffic.meter)
         traffic.stop()
+        # Nothing takes it any more: what was the lag a moment ago would stand there until the end.
+        screen.state.lag = {}
         screen.step("stopping the services")
         report.exit_codes = fleet.stop()
         screen.step("auditing")

@@ -38,7 +38,10 @@ class BatchesCheck:
         """Offset of the deltas of each batch, by item partition."""
         self._events = [Numbers() for _ in range(user_partitions)]
         """Offsets of the features that are learned from."""
+        self._implied = [Numbers() for _ in range(user_partitions)]
+        """Offsets of those that no interaction made, but unanswered impressions."""
         self._checked = 0
+        self._negatives = 0
 
     def feed(self, chunk: Chunk) -> None:
         """Take in records of item-deltas or features."""
@@ -59,7 +62,7 @@ class BatchesCheck:
                 )
 
     def _feed_features(self, chunk: Chunk) -> None:
-        events = []
+        events, implied = [], []
         for offset, key, value in zip(chunk.offsets, chunk.keys, chunk.values, strict=True):
             if value is None or key == BATCH_KEY:
                 continue
@@ -70,7 +73,10 @@ class BatchesCheck:
                 continue
             if kind in ("event", "implied"):
                 events.append(offset)
+            if kind == "implied":
+                implied.append(offset)
         self._events[chunk.partition].extend(events)
+        self._implied[chunk.partition].extend(implied)
 
     def _note_deltas(self, partition: int, offset: int, value: bytes) -> None:
         head = fields_of(value, _HEAD_FIELDS)
@@ -157,6 +163,7 @@ class BatchesCheck:
     def _count_events(self, starts: Starts) -> None:
         """The seals' counts of events must be those of the features log."""
         arrays = [events.array() for events in self._events]
+        negatives = [implied.array() for implied in self._implied]
         beyond = 0
         for offset, events, ranges in self._seals:
             if any(start < starts.start(FEATURES, partition) for partition, (start, _) in ranges.items()):
@@ -171,6 +178,8 @@ class BatchesCheck:
             for partition, (start, end) in ranges.items():
                 low, high = np.searchsorted(arrays[partition], (start, end))
                 found += int(high - low)
+                low, high = np.searchsorted(negatives[partition], (start, end))
+                self._negatives += int(high - low)
             self._checked += found
             if found != events:
                 self._findings.error(
@@ -201,8 +210,13 @@ class BatchesCheck:
                 )
 
     def counts(self) -> dict[str, int]:
-        """Batches, events in them, incarnations of shards."""
-        return {"batches": len(self._seals), "events": self._checked, "incarnations": len(self._batches)}
+        """Batches, events in them, those of the events that are weak negatives, incarnations of shards."""
+        return {
+            "batches": len(self._seals),
+            "events": self._checked,
+            "implied": self._negatives,
+            "incarnations": len(self._batches),
+        }
 
 
 def _name(batch: tuple[str, int, int]) -> str:

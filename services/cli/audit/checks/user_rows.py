@@ -240,7 +240,10 @@ class UserRowsCheck:
     def _unjudged(self, partition: int, rows: int, *, cut: bool) -> None:
         if rows:
             why = "the reading may have ended" if self._cut or cut else "services were"
-            self._findings.note(f"Not judged: {rows} rows, because {why} amid their batch.", ROWS, partition)
+            # Without transactions every end may lie amid a batch, however quiet it is.
+            advice = " Stop the services to have them judged." if self._cut else ""
+            message = f"Not judged: {rows} rows, because {why} amid their batch.{advice}"
+            self._findings.note(message, ROWS, partition)
 
     def _beyond(self, partition: int, rows: int) -> None:
         if rows:

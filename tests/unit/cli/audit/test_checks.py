@@ -187,7 +187,7 @@ def test_no_chosen_end_refutes_a_clean_run(records: Records) -> None:
     """Wherever the reading of a partition ends, effects of what was not read are noted at most."""
     for topic, logs in records.logs.items():
         for partition, log in logs.items():
-            for end in range(log[-1][0] + 1):
+            for end, _, _ in log:
                 found = records.audit(ends={(topic, partition): end})
                 assert [finding for finding in found if finding.level == "error"] == [], (topic, partition, end)
 
@@ -215,7 +215,7 @@ def test_chosen_ends_of_a_compacted_log_refute_nothing(records: Records) -> None
     assert records.audit() == []
     for topic in records.logs:
         for partition, log in records.logs[topic].items():
-            for end in range(log[-1][0] + 1):
+            for end, _, _ in log[::2]:
                 found = records.audit(ends={(topic, partition): end})
                 assert [finding for finding in found if finding.level == "error"] == [], (topic, partition, end)
 
