@@ -65,14 +65,9 @@ def tool_command(
     Raises:
         BrokerError: no tool of that name, no Java, or no jars.
     """
-    stem = name.removesuffix(".sh")
-    full = stem if stem.startswith("kafka-") else f"kafka-{stem}"
-    main_class = TOOLS.get(full)
-    if main_class is None:
-        raise UnknownToolError(f"no console tool {name!r}; there are {', '.join(sorted(TOOLS))}")
-    named = any(argument.split("=")[0] in _NAMES_A_CLUSTER for argument in arguments)
+    full = _full_name(name)
     cluster = []
-    if bootstrap_servers and not named and full not in _WITHOUT_BROKER:
+    if bootstrap_servers and needs_cluster(name, arguments):
         cluster = ["--bootstrap-server", bootstrap_servers]
     ordered = [*arguments, *cluster] if full in _AFTER_SUBCOMMAND else [*cluster, *arguments]
     return [
@@ -84,9 +79,27 @@ def tool_command(
         f"-Dlog4j2.configurationFile={deploy_folder() / 'tools-log4j2.properties'}",
         "-cp",
         classpath(progress),
-        main_class,
+        TOOLS[full],
         *ordered,
     ]
+
+
+def needs_cluster(name: str, arguments: Sequence[str]) -> bool:
+    """Whether a console tool talks to a cluster and its arguments name none.
+
+    Raises:
+        UnknownToolError: no tool of that name.
+    """
+    named = any(argument.split("=")[0] in _NAMES_A_CLUSTER for argument in arguments)
+    return not named and _full_name(name) not in _WITHOUT_BROKER
+
+
+def _full_name(name: str) -> str:
+    stem = name.removesuffix(".sh")
+    full = stem if stem.startswith("kafka-") else f"kafka-{stem}"
+    if full not in TOOLS:
+        raise UnknownToolError(f"no console tool {name!r}; there are {', '.join(sorted(TOOLS))}")
+    return full
 
 
 def run_tool(

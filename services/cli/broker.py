@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
+import socket
 import sys
 import time
-from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from services.broker.broker import LocalBroker
 from services.broker.errors import BrokerError
 from services.broker.settings import BrokerSettings
-from services.broker.tools import TOOLS, exec_tool
+from services.broker.tools import TOOLS, exec_tool, needs_cluster
 from services.broker.version import KAFKA_VERSION
 from services.cli.errors import CliError, err, guarded
+from services.cli.options import option_parameters, signed
 from services.runtime.settings import KafkaSettings
 
 app = typer.Typer(
@@ -25,56 +27,32 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_PANEL = "Broker settings"
+
+_PROBE_S = 3.0
 
 
 class _Stop(Exception):  # noqa: N818  a signal, not an error
     """SIGTERM or Ctrl-C."""
 
 
-def _field(name: str) -> str:
-    return BrokerSettings.model_fields[name].description or ""
-
-
-@app.callback(invoke_without_command=True)
-def broker(
-    context: typer.Context,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port", "--broker-port", envvar="STREAMREC_BROKER_PORT", metavar="PORT", show_default="9092",
-            help=_field("broker_port"), rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir", "--broker-data-dir", envvar="STREAMREC_BROKER_DATA_DIR", metavar="PATH",
-            show_default=str(BrokerSettings.model_fields["broker_data_dir"].default),
-            help=_field("broker_data_dir"), rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    heap_mb: Annotated[
-        int | None,
-        typer.Option(
-            "--heap-mb", "--broker-heap-mb", envvar="STREAMREC_BROKER_HEAP_MB", metavar="MB",
-            show_default=str(BrokerSettings.model_fields["broker_heap_mb"].default),
-            help=_field("broker_heap_mb"), rich_help_panel=_PANEL,
-        ),
-    ] = None,
-) -> None:  # fmt: skip
+def broker(context: typer.Context, **values: Any) -> None:
     """Start a Kafka broker on 127.0.0.1 in the foreground; Ctrl-C stops it.
 
     The data stay in the data folder. The first start fetches Kafka (45 MB) into the cache folder and
     works without a network from then on. Prints one line when the broker answers.
     """
-    if context.invoked_subcommand is not None:
-        return
-    guarded(_run_broker)(port, data_dir, heap_mb)
+    if context.invoked_subcommand is None:
+        guarded(_run_broker)(values)
 
 
-def _run_broker(port: int | None, data_dir: Path | None, heap_mb: int | None) -> None:
-    settings = BrokerSettings.load(broker_port=port, broker_data_dir=data_dir, broker_heap_mb=heap_mb)
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+app.callback(invoke_without_command=True)(
+    signed(broker, [_CONTEXT, *option_parameters((BrokerSettings,), short="broker_")])
+)
+
+
+def _run_broker(values: dict[str, Any]) -> None:
+    settings = BrokerSettings.load(**values)
     local = LocalBroker(settings, progress=_note)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -126,9 +104,22 @@ def tool(
 
 def _run_tool(name: str, arguments: list[str]) -> None:
     try:
-        exec_tool(name, arguments, KafkaSettings.load().bootstrap_servers, progress=_note)
+        servers = KafkaSettings.load().bootstrap_servers
+        if needs_cluster(name, arguments) and not any(_listens(each) for each in servers.split(",")):
+            # Kafka's tools would warn for a minute and more before they give up.
+            raise CliError(f"nothing listens at {servers}. Start `streamrec broker`, or pass --bootstrap-server.")
+        exec_tool(name, arguments, servers, progress=_note)
     except BrokerError as error:
         raise CliError(str(error), code=2) from None
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.strip().rpartition(":")
+    try:
+        socket.create_connection((host.rpartition("://")[2].strip("[]"), int(port)), _PROBE_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _note(text: str) -> None:

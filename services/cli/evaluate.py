@@ -41,7 +41,8 @@ def evaluate(  # noqa: PLR0913  (one option each)
     seed: Annotated[int, typer.Option(help="Seed of initial values and draws.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Use only the first events.", min=1)] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write every figure to a file.", metavar="FILE")
+        Path | None,
+        typer.Option("--json", help="Write every figure to a file; elsewhere --json prints.", metavar="FILE"),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the learning curve, as SVG.", metavar="FILE")] = None,
 ) -> None:
@@ -109,7 +110,7 @@ def _records(path: str, shape: Shape) -> Iterator[dict[str, Any]]:
                     err.print(f"skipped: {record}", style="yellow", markup=False)
                 else:
                     yield record
-    except (SourceError, OSError) as error:
+    except SourceError as error:
         raise CliError(str(error), code=2) from None
 
 

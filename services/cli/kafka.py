@@ -22,7 +22,7 @@ _POLL_S = 0.2
 _PAUSE_S = 0.1
 _LEADERLESS = (
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH, KafkaError._NOENT,
 )  # fmt: skip
 READER_GROUP = "streamrec-cli"
 """librdkafka wants a group even where nothing is committed and no group is joined."""
@@ -118,11 +118,13 @@ def log_offsets(
         asked = {place: spec for place in asked if (place.topic, place.partition) not in found}
         if asked:
             time.sleep(_PAUSE_S)
+            # A client that outlives a broker's restart keeps the leader's old epoch until it asks for all names again.
+            admin.list_topics(timeout=ANSWER_S)
     return found
 
 
 def _leaderless(error: BaseException) -> bool:
-    """Whether the error is that of a partition that was created a moment ago, and has its leader in a moment."""
+    """Whether the error is that of a partition that has its leader in a moment: it, or its broker, is a moment old."""
     return isinstance(error, KafkaException) and error.args[0].code() in _LEADERLESS
 
 

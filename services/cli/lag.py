@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
+from services.cli.groups import GROUPS, committed, group_of, members
 from services.cli.kafka import ANSWER_S, connect, log_offsets
 from services.cli.options import command
 from services.cli.show import JsonOption, count, out, print_json, several, table
@@ -22,13 +23,6 @@ from services.runtime.settings import KafkaSettings
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "feature-extraction": ("interactions", "recommendations", "erasure-requests"),
-    "user-shard": ("features",),
-    "item-shard": ("item-deltas",),
-    "recommendation-publishing": ("user-state", "recommendation-requests", "erasure-requests"),
-}
-"""{processor: the topics whose positions its group commits, leading first}."""
 _STATES = {"dead": "never started", "empty": "not running", "stable": "running"}
 _EVERY_S = 1.0
 
@@ -102,52 +96,26 @@ def read(admin: AdminClient, settings: KafkaSettings) -> list[Line]:
         ]
         for processor, names in GROUPS.items()
     }
-    about = _members(admin, [group_of(settings, processor) for processor in GROUPS])
+    about = members(admin, [group_of(settings, processor) for processor in GROUPS])
     # Positions before ends: a position never seems to be behind an end that it has passed.
-    committed = {
-        processor: _committed(admin, group_of(settings, processor), wanted) for processor, wanted in places.items()
+    positions = {
+        processor: committed(settings, group_of(settings, processor), wanted) for processor, wanted in places.items()
     }
     ends = log_offsets(admin, {place for each in places.values() for place in each})
     lines = []
     for processor, wanted in places.items():
-        state, members = about.get(group_of(settings, processor), ("dead", 0))
+        state, number = about.get(group_of(settings, processor), ("dead", 0))
         for place in wanted:
             key = (place.topic, place.partition)
-            topic, position = place.topic.removeprefix(settings.topic_prefix), committed[processor].get(key)
-            lines.append(Line(processor, state, members, topic, place.partition, position, ends.get(key, 0)))
+            topic, position = place.topic.removeprefix(settings.topic_prefix), positions[processor].get(key)
+            lines.append(Line(processor, state, number, topic, place.partition, position, ends.get(key, 0)))
     return lines
 
 
 def running(settings: KafkaSettings) -> bool:
     """Whether any replica of any service is a member of its group now."""
     groups = [group_of(settings, processor) for processor in GROUPS]
-    return any(members for _, members in _members(make_admin(settings), groups).values())
-
-
-def group_of(settings: KafkaSettings, processor: str) -> str:
-    """The consumer group of a processor."""
-    return f"{settings.topic_prefix}streamrec.{processor}"
-
-
-def _members(admin: AdminClient, groups: list[str]) -> dict[str, tuple[str, int]]:
-    found = {}
-    for group, future in admin.describe_consumer_groups(groups, request_timeout=ANSWER_S).items():
-        # A group that was never used is an error of its own kind or a dead group, by broker version.
-        error = future.exception()
-        if error is None:
-            described = future.result()
-            found[group] = (described.state.name.lower().replace("_", " "), len(described.members))
-    return found
-
-
-def _committed(admin: AdminClient, group: str, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
-    if not places:
-        return {}
-    asked = [ConsumerGroupTopicPartitions(group, places)]
-    future = next(iter(admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_S).values()))
-    if future.exception() is not None:
-        return {}
-    return {(each.topic, each.partition): each.offset for each in future.result().topic_partitions if each.offset >= 0}
+    return any(number for _, number in members(make_admin(settings), groups).values())
 
 
 def _plain(line: Line) -> dict[str, Any]:

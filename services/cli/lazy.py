@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from services.cli.help import laid_out
+
 
 class Entry(NamedTuple):
     """One sub-command of a lazy group."""
@@ -46,4 +48,6 @@ def load(name: str, entry: Entry) -> Any:
     app: typer.Typer = getattr(import_module(module), attribute)
     made = typer.main.get_command(app)
     made.name = name
+    for each in (made, *getattr(made, "commands", {}).values()):
+        laid_out(each)
     return made

@@ -44,18 +44,26 @@ def command(
         call.__name__ = function.__name__
         call.__doc__ = inspect.getdoc(function)
         call.__module__ = function.__module__
-        wrapped = guarded(call)
-        signature = inspect.Signature([*parameters, *made])
-        wrapped.__signature__ = signature  # type: ignore[attr-defined]
-        wrapped.__annotations__ = {key: p.annotation for key, p in signature.parameters.items()}
-        group.command(name, rich_help_panel=panel, **extra)(wrapped)
+        group.command(name, rich_help_panel=panel, **extra)(signed(guarded(call), [*parameters, *made]))
         return function
 
     return register
 
 
-def option_parameters(tables: tuple[type[Settings], ...], taken: set[str] | None = None) -> list[inspect.Parameter]:
-    """One keyword parameter per setting of the tables, each setting once, annotated for typer."""
+def signed(function: F, parameters: list[inspect.Parameter]) -> F:
+    """The function, with the signature that typer is to see."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+    return function
+
+
+def option_parameters(
+    tables: tuple[type[Settings], ...], taken: set[str] | None = None, short: str = ""
+) -> list[inspect.Parameter]:
+    """One keyword parameter per setting of the tables, each setting once, annotated for typer.
+
+    `short`: what the options of settings that begin with it may leave out (`broker_`: --port is --broker-port).
+    """
     seen = set(taken or ())
     made = []
     for table in tables:
@@ -65,17 +73,19 @@ def option_parameters(tables: tuple[type[Settings], ...], taken: set[str] | None
             seen.add(row.name)
             made.append(
                 inspect.Parameter(
-                    row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(table, row)
+                    row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(table, row, short)
                 )
             )
     return made
 
 
-def _annotation(table: type[Settings], row: Row) -> Any:
+def _annotation(table: type[Settings], row: Row, short: str) -> Any:
     flag = "--" + row.name.replace("_", "-")
+    shorter = ["--" + row.name.removeprefix(short).replace("_", "-")] if short and row.name.startswith(short) else []
     default = " ".join(part for part in (row.default, row.unit) if part) if row.default else "empty"
     is_bool = row.field.annotation is bool
     option = typer.Option(
+        *shorter,
         f"{flag}/--no-{row.name.replace('_', '-')}" if is_bool else flag,
         envvar=row.env,
         help=row.doc,

@@ -65,6 +65,8 @@ def recommend(  # noqa: PLR0913 - one parameter per option
     (or -k, --exclude, --context, --include-seen, --exclude-seen) it asks for a new list and waits for the
     answer, which becomes the user's current list until the next one; the user may be one never seen.
     """  # fmt: skip
+    if not user:
+        raise CliError("USER: an id has at least one character", code=2)
     wanted: RecommendationRequest = {
         "request_id": str(uuid.uuid4()),
         "user_id": user,

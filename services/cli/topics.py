@@ -68,7 +68,10 @@ def check(settings: KafkaSettings, as_json: JsonOption = False) -> None:
 
 @command(app, KafkaSettings, name="list")
 def list_(settings: KafkaSettings, as_json: JsonOption = False) -> None:
-    """List every topic: what it carries, who writes it, who reads it, and how much is in it."""
+    """List every topic: what it carries, who writes it, who reads it, and how much is in it.
+
+    Who writes and who reads is shown by terminals of 150 columns and more, and by --json.
+    """
     connect(settings)
     held = _held(settings)
     lines: list[dict[str, Any]] = []

@@ -24,8 +24,10 @@ def unknown_variables(names: Iterable[str]) -> Iterator[str]:
 
     tables: list[type[Settings]] = [BrokerSettings, *(settings_of(service) for service in SERVICES)]
     known = {row.env for table in tables for row in rows(table)}
+    stems = [env.removeprefix(_PREFIX) for env in sorted(known)]
     for name in ours:
         if name not in known | _ELSEWHERE and not name.startswith(PASSTHROUGH):
-            close = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            # Without the prefix, which would make any two names alike.
+            close = get_close_matches(name.removeprefix(_PREFIX), stems, n=1)
+            hint = f"; did you mean {_PREFIX}{close[0]}?" if close else ""
             yield f"{name} is no setting and has no effect{hint}"

@@ -107,7 +107,8 @@ def test_ended_demo_leaves_nothing_running(tmp_path: Path, number: signal.Signal
         process.send_signal(number)
         _, errors = process.communicate(timeout=WAIT_S)
         # A shell says 130 to both: Python ends by SIGINT when the interrupt came inside of an exec of source text.
-        assert process.returncode in ({-9} if number == signal.SIGKILL else {130, -signal.SIGINT}), errors
+        codes = {signal.SIGINT: {130, -signal.SIGINT}, signal.SIGTERM: {143}, signal.SIGKILL: {-9}}
+        assert process.returncode in codes[number], errors
         _wait(lambda: not _descendants(tmp_path), "nothing is left")
     finally:
         for left in _descendants(tmp_path):

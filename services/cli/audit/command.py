@@ -26,6 +26,11 @@ from services.runtime.settings import KafkaSettings, RuntimeSettings
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 _PLAIN_EVERY_S = 5.0
+_PHRASES = {
+    "dup": "duplicates",
+    "implied": "of these implied by unanswered impressions (features without an interaction of their own)",
+}
+"""Counts whose names do not say to people what they are."""
 _STYLE = {True: "green", False: "red"}
 
 
@@ -85,12 +90,11 @@ def audit(
     client = reader(settings)
     try:
         live = running(settings) if live is None else live
-        partial = live or bool(until)
-        checks = checkers(delivery, settings.user_partitions, settings.item_partitions, live=partial, cut=bool(until))
+        checks = checkers(delivery, settings.user_partitions, settings.item_partitions, live=live)
         if rebuild:
             from services.cli.audit.rebuild import RebuildCheck
 
-            checks.append(RebuildCheck(settings.user_partitions, settings.item_partitions, live=partial))
+            checks.append(RebuildCheck(settings.user_partitions, settings.item_partitions, live=live))
         wanted = [topic for topic in READ_ORDER if any(topic in check.topics for check in checks)]
         pause_s = LIVE_PAUSE_S if live else 0.0
         reading = take_ends(client, wanted, settings.topic_prefix, until or {}, pause_s)
@@ -163,7 +167,8 @@ def show(verdict: Verdict) -> None:
     """Print a verdict for people."""
     for check, findings in verdict.checks:
         holds = _holds(findings)
-        counts = ", ".join(f"{count(number)} {name.replace('_', ' ')}" for name, number in check.counts().items())
+        named = ((_PHRASES.get(name, name.replace("_", " ")), number) for name, number in check.counts().items())
+        counts = ", ".join(f"{count(number)} {name}" for name, number in named)
         out.print(f"{'holds  ' if holds else 'REFUTED'}  {check.title}", style=_STYLE[holds], markup=False)
         if counts:
             out.print(f"         {counts}", style="dim", markup=False)

@@ -66,7 +66,7 @@ def take_ends(
                 raise CliError(
                     f"--until {topic}:{partition}={end}: the partition holds offsets {low} to {high}", code=2
                 )
-            logs.append(Log(topic, partition, low, end))
+            logs.append(Log(topic, partition, low, end, cut=end < high))
     return Reading(tuple(logs))
 
 

@@ -48,7 +48,9 @@ def demo(  # noqa: PLR0913 - one parameter per option
     ] = False,
     keep: Annotated[
         Path | None,
-        typer.Option("--keep", metavar="FOLDER", help="Keep the broker's data and the services' logs in this folder."),
+        typer.Option(
+            "--keep", metavar="FOLDER", help="Keep the broker's data and the services' logs in this new folder."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,6 +63,10 @@ def demo(  # noqa: PLR0913 - one parameter per option
     """  # fmt: skip
     if items is not None and events is None:
         raise CliError("--items goes with --events", code=2)
+    if keep is not None and keep.exists() and not (keep.is_dir() and not any(keep.iterdir())):
+        raise CliError(
+            f"--keep {keep}: give a new folder, or an empty one; this has the data of something else", code=2
+        )
     if events is None:
         stream = generated(seed, int(rate * seconds * _SPARE_SHARE) + 1000)
     else:
@@ -79,9 +85,15 @@ def demo(  # noqa: PLR0913 - one parameter per option
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does: in order. While it stops, none of them cuts it short."""
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: in order. While it stops, none of them cuts it short.
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    Raises:
+        typer.Exit: with 128 and the number of the signal, as shells say it (143, 129).
+    """
+    came: list[int] = []
+
+    def interrupt(given: int, _frame: FrameType | None) -> None:
+        came.append(given)
         for number in (*_SIGNALS, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -89,6 +101,11 @@ def _ended_by_signals() -> Iterator[None]:
     before = {number: signal.signal(number, interrupt) for number in (*_SIGNALS, signal.SIGINT)}
     try:
         yield
+    except KeyboardInterrupt:
+        if not came or came[0] == signal.SIGINT:
+            raise
+        err.print(f"ended by {signal.Signals(came[0]).name}", style="yellow")
+        raise typer.Exit(128 + came[0]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -24,8 +24,8 @@ from services.cli.demo.screen import Screen, State
 from services.cli.demo.streams import Stream
 from services.cli.demo.traffic import Traffic
 from services.cli.errors import CliError
+from services.cli.groups import GROUPS, group_of
 from services.cli.kafka import ANSWER_S, connect
-from services.cli.lag import GROUPS, group_of
 from services.cli.lag import read as read_lag
 from services.cli.run import SERVICES
 from services.contracts import topics
@@ -124,6 +124,8 @@ def run(plan: Plan, settings: KafkaSettings, screen: Screen) -> Report:
         report.snapshot = traffic.snapshot()
         report.sample, report.history = _sample(traffic.meter)
         traffic.stop()
+        # Nothing takes it any more: what was the lag a moment ago would stand there until the end.
+        screen.state.lag = {}
         screen.step("stopping the services")
         report.exit_codes = fleet.stop()
         screen.step("auditing")

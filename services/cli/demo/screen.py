@@ -94,6 +94,9 @@ def render(state: State) -> Panel:
         Text(
             ("· " if number < len(state.steps) - 1 else "→ ") + step,
             style="dim" if number < len(state.steps) - 1 else "",
+            # The console's lines are as long as their text; in a panel they must not be.
+            no_wrap=False,
+            overflow="fold",
         )
         for number, step in enumerate(state.steps)
     ]
@@ -105,9 +108,9 @@ def render(state: State) -> Panel:
             ProgressBar(total=1.0, completed=state.progress),
             Text(),
             _figures(state),
-            Text(),
-            _lag(state.lag),
         ]
+    if now.events and state.lag:
+        parts += [Text(), _lag(state.lag)]
     return Panel(
         Group(*parts), title=f"streamrec demo: {state.title}" if state.title else "streamrec demo", padding=(1, 2)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from services.cli.demo.shop import DAY_MS, shop
@@ -39,10 +40,15 @@ def from_files(events: str, items: str | None, limit: int) -> Stream:
     """The first events of a file, and all items of another.
 
     Raises:
-        CliError: a file cannot be read, or a line is bad.
+        CliError: a file cannot be read, has no events, or a line is bad.
     """
+    stream = _records(events, EVENTS)
+    # The first event is read before anything is started, to see that there is one.
+    first = next(stream, None)
+    if first is None:
+        raise CliError(f"{events}: there are no events", code=2)
     catalogue = list(_records(items, ITEMS)) if items else []
-    return Stream(f"{events}, up to {limit:,} events of it", catalogue, _limited(_records(events, EVENTS), limit))
+    return Stream(f"{events}, up to {limit:,} events of it", catalogue, islice(chain((first,), stream), limit))
 
 
 def _records(path: str, shape: Shape) -> Iterator[dict[str, Any]]:
@@ -65,8 +71,3 @@ def _records(path: str, shape: Shape) -> Iterator[dict[str, Any]]:
                     raise CliError(f"{path}, line {source.line}: {error}") from None
     except SourceError as error:
         raise CliError(str(error), code=2) from None
-
-
-def _limited(events: Iterator[dict[str, Any]], limit: int) -> Iterator[dict[str, Any]]:
-    for _, event in zip(range(limit), events, strict=False):
-        yield event

@@ -19,7 +19,7 @@ from services.cli.produce.columns import EVENTS, ITEMS, Shape, fold
 from services.cli.produce.pace import Pace, parse_speed
 from services.cli.produce.progress import PositionFile
 from services.cli.produce.sender import Plan, Sender, Sent
-from services.cli.produce.source import STDIN, Source, SourceError
+from services.cli.produce.source import STDIN, Source, SourceError, check_file
 from services.cli.show import JsonOption, count, out, print_json, several
 from services.contracts.edge import codec_for
 from services.contracts.topics import physical
@@ -112,6 +112,7 @@ def produce(  # noqa: PLR0913 - one parameter per option
     except ValueError as error:
         raise CliError(f"--speed: {error}", code=2) from None
     chosen = _columns(column or [])
+    _check_files(events, items)
     connect(settings)
     cluster = _check_topics(settings, [shape for path, shape in ((items, ITEMS), (events, EVENTS)) if path])
     report: dict[str, Any] = {}
@@ -142,6 +143,16 @@ def produce(  # noqa: PLR0913 - one parameter per option
             _say(shape.topic, path, sent)
     if as_json:
         print_json(report)
+
+
+def _check_files(*paths: str | None) -> None:
+    """See before anything is sent whether all files are there."""
+    try:
+        for path in paths:
+            if path is not None:
+                check_file(path)
+    except SourceError as error:
+        raise CliError(str(error), code=2) from None
 
 
 def _columns(given: list[str]) -> dict[str, str]:

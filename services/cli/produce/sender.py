@@ -92,7 +92,7 @@ class Sender:
         """Send every row; returns when Kafka has acknowledged all.
 
         Raises:
-            CliError: a delivery failed, or a row is bad and bad rows are not skipped.
+            CliError: a delivery failed, a row is bad and bad rows are not skipped, or the position cannot be kept.
             SourceError: the file is damaged.
         """
         began = time.monotonic()
@@ -179,7 +179,14 @@ class Sender:
         if left:
             raise CliError(f"{left} records were not acknowledged within {_FLUSH_S:.0f} s; is the broker running?")
         if plan.position:
-            plan.position.save(position)
+            try:
+                plan.position.save(position)
+            except OSError as error:
+                raise CliError(
+                    f"{error.strerror or error}: the position cannot be kept in {plan.position.path}; "
+                    f"{several(self.sent.records, 'record')} had been sent. Make room, or give another --state-dir, "
+                    "and run again with --resume: events that are sent twice carry the same ids and are dropped."
+                ) from None
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:

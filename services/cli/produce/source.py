@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -45,9 +47,9 @@ class Source:
             columns: {field: column} where the file's names are not known ones.
 
         Raises:
-            SourceError: a column is missing, or the file is not readable text.
-            OSError: the file cannot be opened.
+            SourceError: the file cannot be opened, a column is missing, or the file is not readable text.
         """
+        check_file(path)
         self.path = path
         self.shape = shape
         self._columns = dict(columns or {})
@@ -169,6 +171,24 @@ class Source:
             except (ValueError, csv.Error) as error:
                 self.line = before + reader.line_num
                 yield BadRowError(self.path, self.line, str(error))
+
+
+def check_file(path: str) -> None:
+    """See whether a file can be opened, without reading from it.
+
+    Raises:
+        SourceError: it cannot. Standard input always can.
+    """
+    if path == STDIN:
+        return
+    try:
+        if stat.S_ISDIR(Path(path).stat().st_mode):
+            raise SourceError(f"{path} is a folder; give a file")
+    except OSError as error:
+        known = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise SourceError(f"{path} {known}") from None
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"{path} cannot be read (permission denied)")
 
 
 def delimiter_of(header: str, shape: Shape, columns: Mapping[str, str]) -> str:

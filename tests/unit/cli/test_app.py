@@ -131,3 +131,12 @@ def test_given_settings_reach_the_service() -> None:
         **{name.removeprefix("STREAMREC_").lower(): v for name, v in run_command.environment(settings).items()}
     )
     assert again == settings
+
+
+def test_tool_without_a_broker_ends_at_once() -> None:
+    """A console tool that would talk to a broker that is not there is not started."""
+    result = RUNNER.invoke(
+        app, ["broker", "tool", "kafka-topics", "--list"], env={"STREAMREC_BOOTSTRAP_SERVERS": NOBODY}
+    )
+    assert result.exit_code == 1
+    assert f"nothing listens at {NOBODY}" in result.output

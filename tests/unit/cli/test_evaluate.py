@@ -37,7 +37,8 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     """A missing file ends in one line and exit code 2."""
     result = CliRunner().invoke(app, ["--events", str(tmp_path / "absent.csv")])
     assert result.exit_code == 2
-    assert "absent.csv" in result.output
+    assert "absent.csv does not exist" in result.stderr
+    assert "Errno" not in result.stderr
 
 
 def test_a_file_without_events_is_said(tmp_path: Path) -> None:

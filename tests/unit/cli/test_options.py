@@ -6,7 +6,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from services.cli.options import command, title
+from services.broker.settings import BrokerSettings
+from services.cli.help import reflowed
+from services.cli.options import command, metavar, title
 from services.cli.run import SERVICES, settings_of
 from services.runtime.settings import KafkaSettings, RuntimeSettings, Settings, rows, setting
 
@@ -55,6 +57,37 @@ def test_every_setting_is_an_option(service: str) -> None:
         assert " ".join(row.doc.split()) in output
         if row.unit:
             assert row.unit in output
+
+
+def test_every_setting_of_the_broker_is_an_option() -> None:
+    """The broker's settings are options by their whole names and by short ones, with variable, unit and default."""
+    from services.cli.app import app
+
+    output = " ".join(_run(app, ["broker", "--help"]).output.replace("│", " ").split())
+    for row in rows(BrokerSettings):
+        whole = row.name.replace("_", "-")
+        assert f"--{whole.removeprefix('broker-')},--{whole} {metavar(row)} {row.doc} [env var: {row.env}]" in output
+        assert f"[default: ({row.default or 'empty'}" in output
+    result = _run(app, ["broker", "--start-timeout-s", "0"])
+    assert result.exit_code == 2
+    assert "STREAMREC_BROKER_START_TIMEOUT_S" in result.output
+
+
+@pytest.mark.parametrize("arguments", [["run", "model-update"], ["broker"], ["recommend"], ["topics", "list"]])
+def test_help_on_a_narrow_terminal_is_whole(arguments: list[str]) -> None:
+    """In eighty columns nothing is cut off, and a paragraph breaks only where the line is full."""
+    from services.cli.app import app
+
+    output = RUNNER.invoke(app, [*arguments, "--help"], env={"COLUMNS": "80"}).output
+    assert "…" not in output
+    assert all(len(line) <= 80 for line in output.splitlines())
+    if arguments == ["run", "model-update"]:
+        assert "--transaction-timeout-ms" in output
+
+
+def test_paragraphs_are_reflowed() -> None:
+    """Single line breaks of the source go, those between paragraphs and of indented blocks stay."""
+    assert reflowed("One\ntwo.\n\nThree\nfour.\n\n    a\n    b") == "One two.\n\nThree four.\n\n    a\n    b"
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))

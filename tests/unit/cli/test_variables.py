@@ -30,6 +30,11 @@ def test_a_variable_that_nothing_reads_is_named_with_the_closest_that_is_read() 
     ]
 
 
+def test_a_variable_that_is_like_no_setting_gets_no_guess() -> None:
+    """The prefix, which all have, makes two names no more alike."""
+    assert list(unknown_variables(["STREAMREC_FOO"])) == ["STREAMREC_FOO is no setting and has no effect"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

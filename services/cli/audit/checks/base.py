@@ -48,6 +48,9 @@ class Log:
     partition: int
     start: int
     end: int
+    cut: bool = False
+    """Whether the end was chosen and the partition holds more: what lies there is known to no check, and effects of it
+    in other topics are not judged."""
 
 
 class Checker(Protocol):
@@ -115,6 +118,22 @@ class Numbers:
         return joined
 
 
+class Continuity:
+    """Whether a compacted log still holds everything that was written up to some offset, seen from its offsets."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self.whole = True
+        """False once more than a transaction's mark is missing: compaction may have removed records for the sake of
+        later ones."""
+
+    def see(self, offset: int) -> None:
+        """The next record stands at this offset."""
+        if offset > self._next + 1:
+            self.whole = False
+        self._next = offset + 1
+
+
 class Starts:
     """The positions read, by topic and partition."""
 
@@ -130,3 +149,8 @@ class Starts:
         """Where the audit stopped."""
         log = self._logs.get((topic, partition))
         return log.end if log else 0
+
+    def cut(self, topic: str, partition: int) -> bool:
+        """Whether the partition holds more than was read."""
+        log = self._logs.get((topic, partition))
+        return log.cut if log else False

@@ -38,7 +38,10 @@ class BatchesCheck:
         """Offset of the deltas of each batch, by item partition."""
         self._events = [Numbers() for _ in range(user_partitions)]
         """Offsets of the features that are learned from."""
+        self._implied = [Numbers() for _ in range(user_partitions)]
+        """Offsets of those that no interaction made, but unanswered impressions."""
         self._checked = 0
+        self._negatives = 0
 
     def feed(self, chunk: Chunk) -> None:
         """Take in records of item-deltas or features."""
@@ -59,7 +62,7 @@ class BatchesCheck:
                 )
 
     def _feed_features(self, chunk: Chunk) -> None:
-        events = []
+        events, implied = [], []
         for offset, key, value in zip(chunk.offsets, chunk.keys, chunk.values, strict=True):
             if value is None or key == BATCH_KEY:
                 continue
@@ -70,7 +73,10 @@ class BatchesCheck:
                 continue
             if kind in ("event", "implied"):
                 events.append(offset)
+            if kind == "implied":
+                implied.append(offset)
         self._events[chunk.partition].extend(events)
+        self._implied[chunk.partition].extend(implied)
 
     def _note_deltas(self, partition: int, offset: int, value: bytes) -> None:
         head = fields_of(value, _HEAD_FIELDS)
@@ -157,38 +163,60 @@ class BatchesCheck:
     def _count_events(self, starts: Starts) -> None:
         """The seals' counts of events must be those of the features log."""
         arrays = [events.array() for events in self._events]
+        negatives = [implied.array() for implied in self._implied]
+        beyond = 0
         for offset, events, ranges in self._seals:
             if any(start < starts.start(FEATURES, partition) for partition, (start, _) in ranges.items()):
+                continue
+            if any(
+                starts.cut(FEATURES, partition) and end > starts.end(FEATURES, partition)
+                for partition, (_, end) in ranges.items()
+            ):
+                beyond += 1
                 continue
             found = 0
             for partition, (start, end) in ranges.items():
                 low, high = np.searchsorted(arrays[partition], (start, end))
                 found += int(high - low)
+                low, high = np.searchsorted(negatives[partition], (start, end))
+                self._negatives += int(high - low)
             self._checked += found
             if found != events:
                 self._findings.error(
                     "a count that is wrong", f"The seal counts {events} events, its ranges hold {found}.",
                     DELTAS, 0, offset,
                 )  # fmt: skip
+        if beyond:
+            self._findings.note(f"Not judged: the events of {beyond} batches whose features were not read.", DELTAS, 0)
 
     def _match_deltas(self, *, whole: bool) -> None:
         for partition, found in enumerate(self._deltas):
+            open_: list[int] = []
             for (shard, epoch, batch), offset in found.items():
                 sealed = self._batches.get((shard, epoch), set())
                 if batch in sealed:
                     continue
                 name = _name((shard, epoch, batch))
                 if not sealed or batch > max(sealed) or self._repeats:
-                    self._findings.note(f"The deltas of batch {name} have no seal yet.", DELTAS, partition, offset)
+                    open_.append(offset)
                 elif whole or batch > min(sealed):
                     self._findings.error(
                         "deltas without a batch", f"There is no batch {name} for these deltas.",
                         DELTAS, partition, offset,
                     )  # fmt: skip
+            if open_:
+                self._findings.note(
+                    f"The deltas of {len(open_)} batches have no seal yet.", DELTAS, partition, open_[0]
+                )
 
     def counts(self) -> dict[str, int]:
-        """Batches, events in them, incarnations of shards."""
-        return {"batches": len(self._seals), "events": self._checked, "incarnations": len(self._batches)}
+        """Batches, events in them, those of the events that are weak negatives, incarnations of shards."""
+        return {
+            "batches": len(self._seals),
+            "events": self._checked,
+            "implied": self._negatives,
+            "incarnations": len(self._batches),
+        }
 
 
 def _name(batch: tuple[str, int, int]) -> str:

@@ -122,7 +122,10 @@ class InteractionsCheck:
                 self._overlap(partition, start, position, offset)
             position = max(position, end)
         first = seals[0][1]
-        self._compare(partition, one, there[(there >= first) & (there < position)], first, position)
+        known = position
+        if starts.cut(INTERACTIONS, partition):
+            known = min(position, starts.end(INTERACTIONS, partition))
+        self._compare(partition, one, there[(there >= first) & (there < position)], (first, known, position))
         self._count(partition, one, seals)
         waiting = int((there >= position).sum())
         if waiting:
@@ -144,7 +147,9 @@ class InteractionsCheck:
         else:
             self._findings.error("overlapping extraction batches", message, FEATURES, partition, offset)
 
-    def _compare(self, partition: int, one: _Partition, there: I64, first: int, end: int) -> None:
+    def _compare(self, partition: int, one: _Partition, there: I64, bounds: tuple[int, int, int]) -> None:
+        """`bounds`: where the batches begin, where interactions stop being known, where the batches end."""
+        first, known, end = bounds
         accounted = np.concatenate([one.learned.array(), one.set_aside.array()])
         accounted = accounted[(accounted >= first) & (accounted < end)]
         distinct, times = np.unique(accounted, return_counts=True)
@@ -159,7 +164,13 @@ class InteractionsCheck:
                 "an interaction that is lost", "The interaction is no feature, duplicate, late, dead or moved record.",
                 INTERACTIONS, partition, offset,
             )  # fmt: skip
-        kept = distinct[distinct >= (there[0] if len(there) else end)]
+        beyond = int((distinct >= known).sum())
+        if beyond:
+            self._findings.note(
+                f"Not judged: {beyond} features and set-aside interactions whose interactions were not read.",
+                INTERACTIONS, partition, known,
+            )  # fmt: skip
+        kept = distinct[(distinct >= (there[0] if len(there) else end)) & (distinct < known)]
         for offset in np.setdiff1d(kept, there, assume_unique=True).tolist():
             self._findings.error(
                 "a feature without interaction", "Something accounts for this offset, and no interaction is there.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from services.cli.audit.checks.base import Chunk, Finding, Findings, Log, Numbers, Starts
+from services.cli.audit.checks.base import Chunk, Continuity, Finding, Findings, Log, Numbers, Starts
 from services.cli.audit.checks.peek import fields_of, kind_of
 from services.contracts.inner import item_deltas
 from services.contracts.inner.codec import InnerRecordError
@@ -29,12 +29,12 @@ class _Partition:
     def __init__(self) -> None:
         self.rows: dict[bytes, tuple[int, int, int]] = {}
         """{user: (next features offset, events counted, offset of the row)}."""
-        self.next = 0
-        """Offset behind the last record of user-state."""
+        self.written = Continuity()
+        """Of user-state."""
         self.newest = 0
         """Largest features position that any row named."""
-        self.whole = 0
-        """The same without the last transaction. Transactions leave gaps between them."""
+        self.before = 0
+        """The largest but that one: all rows of batches up to there stand before those of the newest."""
         self.deleted: set[bytes] = set()
         """Users whose row was deleted at some time."""
         self.users: dict[bytes, int] = {}
@@ -62,7 +62,8 @@ class UserRowsCheck:
             partitions: partition count of the user-keyed topics.
             repeats: batches may repeat (at-least-once).
             live: the rows were read up to an earlier moment than the batches.
-            cut: that moment may lie amid the rows of a batch, which are then not judged.
+            cut: that moment may lie amid the rows of a batch, which are then not judged; it may also where the end of
+                the rows was chosen.
         """
         self._live = live
         self._cut = cut
@@ -92,9 +93,7 @@ class UserRowsCheck:
 
     def _row(self, partition: int, offset: int, key: bytes, value: bytes | None) -> None:
         one = self._partitions[partition]
-        if offset != one.next:
-            one.whole = one.newest
-        one.next = offset + 1
+        one.written.see(offset)
         user, seen = split_key(key)
         if seen is not None:
             return
@@ -110,7 +109,8 @@ class UserRowsCheck:
                 ROWS, partition, offset,
             )  # fmt: skip
         rows[user] = (head["o"], head["n"], offset)
-        one.newest = max(one.newest, head["o"])
+        if head["o"] > one.newest:
+            one.before, one.newest = one.newest, head["o"]
 
     def _seal(self, seal: BatchSeal) -> None:
         for name, (_, end) in seal["ranges"].items():
@@ -149,6 +149,8 @@ class UserRowsCheck:
             self._counts["users"] += len(one.rows)
             if one.ends:
                 self._judge(partition, one, starts)
+            elif starts.cut(DELTAS, 0):
+                self._beyond(partition, len(one.rows))
             elif one.rows and starts.start(DELTAS, 0) == 0:
                 self._findings.error(
                     "rows without batches", f"There are {len(one.rows)} user rows and no batch.", ROWS, partition, -1
@@ -157,12 +159,22 @@ class UserRowsCheck:
 
     def _judge(self, partition: int, one: _Partition, starts: Starts) -> None:
         ends = np.unique(np.array(one.ends, np.int64))
-        if self._live:
+        cut = starts.cut(ROWS, partition)
+        if self._live or cut:
             # A batch and its rows are one transaction, and a reader's end never lies within one unless it was chosen.
-            ends = ends[ends <= (one.whole if self._cut else one.newest)]
+            ends = ends[ends <= (one.before if self._cut or cut else one.newest)]
             if not len(ends):
-                self._unjudged(partition, len(one.rows))
+                self._unjudged(partition, len(one.rows), cut=cut)
                 return
+        unread = starts.cut(FEATURES, partition)
+        if unread:
+            ends = ends[ends <= starts.end(FEATURES, partition)]
+            if not len(ends):
+                self._beyond(partition, len(one.rows))
+                return
+        # Rows that are gone by now, of users who were forgotten behind the last batch that is judged.
+        early = self._live or cut or unread or starts.cut(DELTAS, 0)
+        absence = one.written.whole or not (cut or unread or starts.cut(DELTAS, 0))
         known = _Known(one, int(ends[-1]))
         self._counts["events"] += int(known.events.sum())
         whole = starts.start(FEATURES, partition) == 0
@@ -178,17 +190,20 @@ class UserRowsCheck:
                 f"Users may have been forgotten (more than {self._ceiling} of them, or idle for long): counts are not "
                 "checked.", ROWS, partition,
             )  # fmt: skip
-        newer = 0
+        newer = absent = 0
         for user, ordinal in one.users.items():
             last, events = int(known.last[ordinal]), int(known.events[ordinal])
             row = one.rows.get(user)
             if row is None:
-                if last >= 0 and not bounded and not (self._live and user in one.deleted):
+                if last < 0 or bounded or (early and user in one.deleted):
+                    continue
+                if absence:
                     self._findings.error(
                         "a row that is missing", f"{_name(user)} has events and no row.", FEATURES, partition, last
                     )
+                absent += not absence
                 continue
-            if row[0] > max(ends[-1], starts.end(FEATURES, partition)):
+            if not unread and row[0] > max(ends[-1], starts.end(FEATURES, partition)):
                 self._findings.error(
                     "a position past the features",
                     f"The row of {_name(user)} includes features before {row[0]}, the log ends at "
@@ -213,12 +228,26 @@ class UserRowsCheck:
                 )  # fmt: skip
         if whole:
             self._strangers(partition, one, int(ends[-1]))
-        self._unjudged(partition, newer)
+        if absent:
+            self._findings.note(
+                f"Not judged: {absent} users without a row, which compaction may have removed.", ROWS, partition
+            )
+        if unread or starts.cut(DELTAS, 0):
+            self._beyond(partition, newer)
+        else:
+            self._unjudged(partition, newer, cut=cut)
 
-    def _unjudged(self, partition: int, rows: int) -> None:
+    def _unjudged(self, partition: int, rows: int, *, cut: bool) -> None:
         if rows:
-            why = "the reading may have ended" if self._cut else "services were"
-            self._findings.note(f"Not judged: {rows} rows, because {why} amid their batch.", ROWS, partition)
+            why = "the reading may have ended" if self._cut or cut else "services were"
+            # Without transactions every end may lie amid a batch, however quiet it is.
+            advice = " Stop the services to have them judged." if self._cut else ""
+            message = f"Not judged: {rows} rows, because {why} amid their batch.{advice}"
+            self._findings.note(message, ROWS, partition)
+
+    def _beyond(self, partition: int, rows: int) -> None:
+        if rows:
+            self._findings.note(f"Not judged: {rows} rows, whose batches were not read whole.", ROWS, partition)
 
     def _position(self, partition: int, user: bytes, row: tuple[int, int, int], last: int, ends: Any) -> None:
         end = int(ends[np.searchsorted(ends, last, "right")])

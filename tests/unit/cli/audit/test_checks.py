@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import msgpack
@@ -17,6 +18,8 @@ from services.contracts.inner.item_state import CLOCK_KEY
 from services.runtime.processor import Output
 from tests.unit.model_update.world import ITEM_PARTITIONS, USER_PARTITIONS, Event, World, event_record
 
+Ends = dict[tuple[str, int], int]
+"""{(topic, partition): chosen end}."""
 PARTITIONS = {"user-state": 3, "features": 3, "interactions": 3, "item-state": 2, "item-deltas": 2}
 
 
@@ -27,16 +30,20 @@ class Records:
     logs: dict[str, dict[int, list[list[Any]]]]
     starts: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def audit(self, delivery: str = "exactly-once", *, live: bool = False, cut: bool = False) -> list[Finding]:
-        """Run all checks."""
-        checks = checkers(delivery, USER_PARTITIONS, ITEM_PARTITIONS, live=live, cut=cut)
+    def audit(
+        self, delivery: str = "exactly-once", *, live: bool = False, cut: bool = False, ends: Ends | None = None
+    ) -> list[Finding]:
+        """Run all checks; `cut`: the rows end amid a batch; `ends`: the chosen ends."""
+        checks = checkers(delivery, USER_PARTITIONS, ITEM_PARTITIONS, live=live)
         logs = []
         for topic in READ_ORDER:
             for partition, records in self.logs[topic].items():
                 start = self.starts.get((topic, partition), 0)
-                kept = [record for record in records if record[0] >= start]
-                end = (records[-1][0] + 2) if records else 0
-                logs.append(Log(topic, partition, start, end))
+                high = (records[-1][0] + 2) if records else 0
+                end = min(high, (ends or {}).get((topic, partition), high))
+                kept = [record for record in records if start <= record[0] < end]
+                chosen = end < high or (cut and topic == "user-state")
+                logs.append(Log(topic, partition, start, end, cut=chosen))
                 for at in range(0, len(kept), 7):
                     offsets, keys, values = zip(*kept[at : at + 7], strict=True)
                     for check in checks:
@@ -174,6 +181,71 @@ def test_a_live_audit_reads_whole_transactions(records: Records) -> None:
             ends = [n for n in range(1, len(log)) if log[n][0] != log[n - 1][0] + 1]
             early.logs["user-state"][partition] = log[: ends[round(share * (len(ends) - 1))]]
         assert [finding for finding in early.audit(live=True) if finding.check == "user-state"] == []
+
+
+def test_no_chosen_end_refutes_a_clean_run(records: Records) -> None:
+    """Wherever the reading of a partition ends, effects of what was not read are noted at most."""
+    for topic, logs in records.logs.items():
+        for partition, log in logs.items():
+            for end, _, _ in log:
+                found = records.audit(ends={(topic, partition): end})
+                assert [finding for finding in found if finding.level == "error"] == [], (topic, partition, end)
+
+
+def test_no_chosen_ends_together_refute_a_clean_run(records: Records) -> None:
+    """The same with an end in every partition, at random."""
+    random = Random(7)
+    for _ in range(150):
+        ends = {
+            (topic, partition): random.randrange(log[-1][0] + 2)
+            for topic, logs in records.logs.items()
+            for partition, log in logs.items()
+            if random.random() < 0.6
+        }
+        assert [finding for finding in records.audit(ends=ends) if finding.level == "error"] == [], ends
+
+
+def test_chosen_ends_of_a_compacted_log_refute_nothing(records: Records) -> None:
+    """A row that left the log for the sake of a later one behind the end is not missing, and nothing else is wrong."""
+    for topic in ("user-state", "item-state"):
+        for partition, log in records.logs[topic].items():
+            last = {record[1]: record[0] for record in log}
+            kept = [record for record in log if last[record[1]] == record[0] and record[2] is not None]
+            records.logs[topic][partition] = [*kept, *(log[-1:] if log[-1] not in kept else [])]
+    assert records.audit() == []
+    for topic in records.logs:
+        for partition, log in records.logs[topic].items():
+            for end, _, _ in log[::2]:
+                found = records.audit(ends={(topic, partition): end})
+                assert [finding for finding in found if finding.level == "error"] == [], (topic, partition, end)
+
+
+def test_what_is_wrong_before_a_chosen_end_is_found(records: Records) -> None:
+    """A feature or a batch that is lost is found as soon as what follows it was read, and not before."""
+    partition, feature = records.find("features", lambda key, _: key != BATCH_KEY, skip=4)
+    seal = next(r for r in records.logs["features"][partition] if r[1] == BATCH_KEY and r[0] > feature[0])
+    records.logs["features"][partition].remove(feature)
+    source = msgpack.unpackb(feature[2])["src"][1]
+    for end in range(records.logs["features"][partition][-1][0]):
+        errors = [f for f in records.audit(ends={("features", partition): end}) if f.level == "error"]
+        named = {(error.topic, error.offset) for error in errors}
+        assert (("interactions", source) in named) == (end > seal[0])
+
+
+def test_rows_before_a_chosen_end_are_judged(records: Records) -> None:
+    """A wrong user row and a lost one are errors also where another partition, or a later part, is not read."""
+    log = records.logs["user-state"][1]
+    rows = [record for record in log if len(record[1]) < 10 and record[2] is not None]
+    last = {record[1]: record for record in rows}
+    wrong, lost = list(last.values())[:2]
+    records.change(wrong, n=99)
+    records.logs["user-state"][1] = [record for record in log if record[1] != lost[1]]
+    ends = {(t, p): logs[-1][0] * 9 // 10 for t in ("interactions", "features") for p, logs in records.logs[t].items()}
+    ends = {place: end for place, end in ends.items() if place != ("features", 1)}
+    errors = [finding for finding in records.audit(ends=ends) if finding.level == "error"]
+    assert {(error.check, error.partition) for error in errors} == {("user-state", 1)}
+    assert any(error.offset == wrong[0] for error in errors)
+    assert any("no row" in error.message for error in errors)
 
 
 def test_a_missing_batch_is_found(records: Records) -> None:

@@ -15,7 +15,7 @@ HERE = partition_of(b"user-0", USER_PARTITIONS)
 @pytest.fixture(scope="module")
 def world() -> World:
     """A small history that was learned."""
-    made = World()
+    made = World(max_events=9)
     made.produce(*(Event(number % 5, number % 7, minutes=number) for number in range(60)))
     made.settle()
     return made
@@ -37,6 +37,33 @@ def _check(world: World, *, live: bool = False, drop: str = "", change: str = ""
             check.feed(Chunk(topic, partition, offsets, [record.key() for record in records], values))
             logs.append(Log(topic, partition, start, world.logs.end((topic, partition))))
     return check.finish(logs)
+
+
+def _cut(world: World, ends: dict[tuple[str, int], int], *, change: int = -1) -> list[Finding]:
+    """Run the check up to chosen ends, with a byte of the deltas at an offset of item-deltas/1 altered."""
+    check = RebuildCheck(USER_PARTITIONS, ITEM_PARTITIONS, live=False)
+    logs = []
+    for topic in check.topics:
+        for partition in range(TOPICS[topic]):
+            high = world.logs.end((topic, partition))
+            end = min(high, ends.get((topic, partition), high))
+            records = [record for record in world.logs.read((topic, partition)) if (record.offset() or 0) < end]
+            offsets = [record.offset() or 0 for record in records]
+            values = [record.value() for record in records]
+            if (topic, partition) == ("item-deltas", 1) and change in offsets:
+                values[offsets.index(change)] = _turned(values[offsets.index(change)] or b"")
+            check.feed(Chunk(topic, partition, offsets, [record.key() for record in records], values))
+            logs.append(Log(topic, partition, 0, end, cut=end < high))
+    return check.finish(logs)
+
+
+def _turned(value: bytes) -> bytes:
+    """Deltas with the last bit of a block turned."""
+    record = msgpack.unpackb(value)
+    block = next(iter(record["blocks"].values()))
+    block["d"] = block["d"][:-1] + bytes([block["d"][-1] ^ 1])
+    packed: bytes = msgpack.packb(record)
+    return packed
 
 
 def _altered(value: bytes) -> bytes:
@@ -67,6 +94,24 @@ def test_live_system_compares_deltas_only(world: World) -> None:
     """While services run, rows are older than the logs: that is a note and no error."""
     (finding,) = _check(world, live=True, change="user-state")
     assert finding.level == "note"
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
+def test_chosen_ends_refute_nothing(world: World, topic: str, share: float) -> None:
+    """Batches that need what was not read are not computed again, wherever the reading ends."""
+    for partition in range(TOPICS[topic]):
+        end = round(share * world.logs.end((topic, partition)))
+        assert {finding.level for finding in _cut(world, {(topic, partition): end})} <= {"note"}
+
+
+def test_changed_deltas_before_a_chosen_end_are_found(world: World) -> None:
+    """What was read whole is judged: a bit that differs before the end is an error, one behind it is not."""
+    offsets = [record.offset() or 0 for record in world.logs.read(("item-deltas", 1))]
+    end = world.logs.end(("item-deltas", 0)) * 2 // 3
+    levels = [{each.level for each in _cut(world, {("item-deltas", 0): end}, change=at)} for at in offsets]
+    assert levels[0] == {"error"}
+    assert levels[-1] == {"note"}
 
 
 def test_retention_is_a_note(world: World) -> None:

@@ -29,6 +29,26 @@ def test_a_step_shows_no_figures_of_an_earlier_moment(monkeypatch: pytest.Monkey
     assert lines[1:] == ["auditing"]
 
 
+def test_a_long_step_is_folded() -> None:
+    """In the panel no message is cropped, on a console whose lines are as long as their text too."""
+    text = StringIO()
+    with Screen(Console(file=text, width=40, soft_wrap=True, force_terminal=True)) as shown:
+        shown.step("fetching Kafka into /a/folder/with/quite/a/long/name/behind/others, which takes a while")
+    inside = "".join(line.strip("│ ") for line in text.getvalue().splitlines() if "│" in line)
+    assert "long/name/behind/others" in inside
+    assert inside.endswith("while")
+
+
+def test_lag_that_is_not_taken_is_not_shown() -> None:
+    """Without a lag the figures stand alone."""
+    state = module.State(snapshot=Snapshot(events=7), lag={"user-shard": 476})
+    for lag in ({"user-shard": 476}, {}):
+        state.lag = lag
+        text = StringIO()
+        Console(file=text, width=80).print(module.render(state))
+        assert ("lag" in text.getvalue()) == bool(lag)
+
+
 @pytest.mark.parametrize(("seconds", "rate", "events"), [(45, 600, 27_400), (1, 100, 150), (0.001, 1, 2)])
 def test_a_file_is_read_as_far_as_it_is_sent(tmp_path: Path, seconds: float, rate: float, events: int) -> None:
     """The title counts the events that are sent: those before the measurement and those in it."""
