@@ -38,8 +38,9 @@ _SET_PORT = "Set STREAMREC_HTTP_PORT or --http-port; 0 takes a free one."
 _LOOK_S = 0.2
 _GC_THRESHOLDS = (50_000, 20, 20)
 _SWITCH_S = 0.0001
-"""Longest time that a thread keeps the interpreter from another one. A loop gives it up at every kernel and every call of
-the client, dozens of times a step; by Python's default it would wait 5 ms for the other loop's Python code each time."""
+"""Longest time that a thread keeps the interpreter from another one. A loop gives it up at every kernel and every call
+of the client, dozens of times a step; by Python's default it would wait 5 ms for another loop's Python code each time.
+"""
 _NAME_PAUSE_S = 1.0
 _NAME_PATIENCE_S = 120.0
 """A dead member's name is held for its session: 45 s by the broker's default."""
