@@ -18,7 +18,7 @@ from services.contracts.inner import extraction_state as states
 from services.contracts.inner.extraction_state import CHUNK_ENTRIES, ENTRY_BYTES
 from services.feature_extraction.extractor import RATING, Extractor
 from services.feature_extraction.impressions import IMPRESSION
-from services.feature_extraction.interactions import ITEM, READ, TYPE, USER, InteractionReader, Interactions
+from services.feature_extraction.interactions import ITEM, TYPE, USER, InteractionReader, Interactions
 from services.feature_extraction.kernels.batch import ACCEPTED, extract, hash_items, sort_out
 from services.feature_extraction.kernels.features import Events, Items, Kinds, feature_bytes
 from services.feature_extraction.kernels.lists import COLUMNS, Served, read_lists
@@ -34,6 +34,7 @@ from services.feature_extraction.kernels.rows import (
 )
 from services.feature_extraction.kernels.rules import Bounds
 from services.feature_extraction.kernels.wire import LONGEST_NUMBER
+from services.feature_extraction.scan import READ
 from services.feature_extraction.settings import ExtractionSettings
 from services.feature_extraction.timing import DAY_MS
 from services.feature_extraction.users import User, UserTable

@@ -25,10 +25,10 @@ from services.feature_extraction.kernels.avro import (
     headers_of,
     is_id,
 )
+from services.feature_extraction.scan import READ, UNREAD, Refused, scan
 from services.model.arrays import F64, I64, U8
 from services.model.jit import kernel
 
-UNREAD, READ = range(2)
 TEXTS = 6
 EVENT_ID, USER, ITEM, TYPE, SESSION, LIST = range(TEXTS)
 """Columns of `Columns.start`."""
@@ -68,7 +68,7 @@ class Interactions:
 
     columns: Columns
     raw: bytes
-    refused: list[tuple[int, ValueError]]
+    refused: Refused
     """(row, why) of the records that are no interactions, in order; their state is UNREAD."""
     ends: I64 = field(repr=False)
     """int64[n] where the records end, one behind the other."""
@@ -104,42 +104,16 @@ class InteractionReader:
         Raises:
             RegistryError: the registry does not answer.
         """
-        plain = [value or b"" for value in values]
-        columns, raw, ends = self._scan(plain)
-        refused: list[tuple[int, ValueError]] = []
-        again = False
-        for row in np.flatnonzero(columns.state == UNREAD).tolist():
-            value = values[row]
-            if value is None:
-                continue
-            try:
-                plain[row] = self._plain.encode(self._codec.decode(value))
-                again = True
-            except ValueError as error:
-                refused.append((row, error))
-                plain[row] = b""
-        if again:
-            columns, raw, ends = self._scan(plain)
-            _expect(len(values) - values.count(None) - len(refused), columns)
+        columns, raw, ends, refused = scan(values, self._columns, self._rewrite)
         return Interactions(columns, raw, refused, ends, self._codec)
 
-    def _scan(self, values: Sequence[bytes]) -> tuple[Columns, bytes, I64]:
-        columns, raw = _empty_columns(len(values)), b"".join(values)
-        ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))
-        headers, sizes = headers_of(self._codec)
-        _read_all(np.frombuffer(raw, np.uint8), ends, headers, sizes, MAX_ID_BYTES, columns)
-        return columns, raw, ends
+    def _columns(self, buffer: U8, ends: I64) -> Columns:
+        columns = _empty_columns(len(ends))
+        _read_all(buffer, ends, *headers_of(self._codec), MAX_ID_BYTES, columns)
+        return columns
 
-
-def _expect(n: int, columns: Columns) -> None:
-    """Stop where a record that the codec wrote is not read: it would be neither learned nor refused.
-
-    Raises:
-        RuntimeError: the kernel and the codec do not agree.
-    """
-    found = int(np.count_nonzero(columns.state))
-    if found != n:
-        raise RuntimeError(f"of {n} interactions that the codec takes, the scan reads {found}")
+    def _rewrite(self, value: bytes) -> bytes:
+        return self._plain.encode(self._codec.decode(value))
 
 
 def _empty_columns(n: int) -> Columns:

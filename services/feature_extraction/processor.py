@@ -18,7 +18,8 @@ from services.feature_extraction.columns import Columns, Kept
 from services.feature_extraction.extractor import Extractor
 from services.feature_extraction.interactions import InteractionReader
 from services.feature_extraction.kernels.batch import DUPLICATE, LATE, PLAIN, WRONG_TIME
-from services.feature_extraction.served import READ, WITHDRAWN, ListReader
+from services.feature_extraction.scan import READ
+from services.feature_extraction.served import WITHDRAWN, ListReader
 from services.feature_extraction.settings import ExtractionSettings
 from services.feature_extraction.users import User, UserTable
 from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows

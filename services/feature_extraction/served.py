@@ -37,12 +37,14 @@ from services.feature_extraction.kernels.wire import (
     put_text,
     put_word,
 )
+from services.feature_extraction.scan import READ, UNREAD, Refused, scan
 from services.model.arrays import F64, I64, U8, U64
 from services.model.jit import kernel
 
 SERVED_FIELDS = ("list_id", "user_id", "items", "item_id", "propensity", "published_at", "arm")
 """The fields of a list, and of its items, that the codec must give: a third of what there is."""
-UNREAD, READ, WITHDRAWN = range(3)
+WITHDRAWN = 2
+"""Beside READ and UNREAD, the state of a null value."""
 
 _NUMBERS = 7
 _ID, _ID_BYTES, _PUBLISHED, _ARM, _ARM_BYTES, _ITEMS, _DRAWN = range(_NUMBERS)
@@ -99,7 +101,7 @@ class ServedLists:
     """The id of each list; empty unless it is READ."""
     bodies: list[bytes]
     """What `extraction_state.encode_list` takes; empty unless the list is READ."""
-    refused: list[tuple[int, ValueError]]
+    refused: Refused
     """(row, why) of the records that are no lists, in order; they are the UNREAD ones."""
 
 
@@ -117,23 +119,7 @@ class ListReader:
         Raises:
             RegistryError: the registry does not answer.
         """
-        plain = [value or b"" for value in values]
-        bodies, raw = self._scan(plain)
-        refused: list[tuple[int, ValueError]] = []
-        again = False
-        for row in np.flatnonzero(bodies.state == UNREAD).tolist():
-            value = values[row]
-            if value is None:
-                continue
-            try:
-                plain[row] = self._plain.encode(_needed(self._codec.decode(value)))
-                again = True
-            except ValueError as error:
-                refused.append((row, error))
-                plain[row] = b""
-        if again:
-            bodies, raw = self._scan(plain)
-            _expect(len(values) - values.count(None) - len(refused), bodies)
+        bodies, raw, _, refused = scan(values, self._bodies, self._rewrite)
         state = [WITHDRAWN if value is None else one for value, one in zip(values, bodies.state.tolist(), strict=True)]
         ends = bodies.ends.tolist()
         written = bodies.out[: ends[-1] if ends else 0].tobytes()
@@ -144,16 +130,15 @@ class ListReader:
             refused,
         )
 
-    def _scan(self, values: Sequence[bytes]) -> tuple[_Bodies, bytes]:
-        n, raw = len(values), b"".join(values)
-        sizes = np.fromiter(map(len, values), np.int64, n)
+    def _bodies(self, buffer: U8, ends: I64) -> _Bodies:
+        n = len(ends)
         bodies = _Bodies(
             state=np.empty(n, np.uint8),
             ids=np.empty((n, 2), np.int64),
-            out=np.empty(2 * len(raw) + _FIXED_BYTES * n, np.uint8),
+            out=np.empty(2 * len(buffer) + _FIXED_BYTES * n, np.uint8),
             ends=np.empty(n, np.int64),
         )
-        items = int(sizes.max(initial=0)) // _ITEM_BYTES + 1
+        items = int(np.diff(ends, prepend=0).max(initial=0)) // _ITEM_BYTES + 1
         scratch = _Scratch(
             numbers=np.empty(_NUMBERS, np.int64),
             hashes=np.empty(items, np.uint64),
@@ -161,9 +146,11 @@ class ListReader:
             propensity=np.empty(items, np.float64),
             work=np.empty(WORK, np.uint64),
         )
-        buffer, known = np.frombuffer(raw, np.uint8), headers_of(self._codec)
-        _read_all(buffer, np.cumsum(sizes), *known, MAX_ID_BYTES, scratch, bodies)
-        return bodies, raw
+        _read_all(buffer, ends, *headers_of(self._codec), MAX_ID_BYTES, scratch, bodies)
+        return bodies
+
+    def _rewrite(self, value: bytes) -> bytes:
+        return self._plain.encode(_needed(self._codec.decode(value)))
 
 
 def compile_kernels() -> None:
@@ -198,17 +185,6 @@ def _needed(record: RecommendationList) -> RecommendationList:
         "request_id": None,
         "fallback": None,
     }
-
-
-def _expect(n: int, bodies: _Bodies) -> None:
-    """Stop where a record that the codec wrote is not read: it would be neither kept nor refused.
-
-    Raises:
-        RuntimeError: the kernel and the codec do not agree.
-    """
-    found = int(np.count_nonzero(bodies.state))
-    if found != n:
-        raise RuntimeError(f"of {n} lists that the codec takes, the scan reads {found}")
 
 
 @kernel

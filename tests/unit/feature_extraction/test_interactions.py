@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from services.contracts.edge import EdgeCodec, InteractionEvent, RegistryError, schemas
 from services.contracts.edge.binary import long
 from services.feature_extraction import interactions
-from services.feature_extraction.interactions import NO_TIME, READ, UNREAD, InteractionReader
+from services.feature_extraction.interactions import NO_TIME, InteractionReader
+from services.feature_extraction.scan import READ, UNREAD
 from tests.unit.contracts.made_records import of_type, records
 from tests.unit.feature_extraction.driving import NOW, event
 
@@ -322,5 +323,5 @@ def test_a_silent_registry_refuses_no_record() -> None:
 def test_a_record_is_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Should the kernel not read what the codec takes, that is a mistake of the program and no bad record."""
     monkeypatch.setattr(interactions, "MAX_ID_BYTES", 2)
-    with pytest.raises(RuntimeError, match="of 1 interactions that the codec takes, the scan reads 0"):
+    with pytest.raises(RuntimeError, match="of 1 records that the codec takes, the scan reads 0"):
         InteractionReader(codec()).read([b"{", None, SINGLE_EVENTS[0]])

@@ -20,7 +20,8 @@ from services.contracts.inner import extraction_state
 from services.contracts.inner.extraction_state import VERSION
 from services.contracts.keys import item_hash
 from services.feature_extraction import served
-from services.feature_extraction.served import READ, SERVED_FIELDS, UNREAD, WITHDRAWN, ListReader
+from services.feature_extraction.scan import READ, UNREAD
+from services.feature_extraction.served import SERVED_FIELDS, WITHDRAWN, ListReader
 from tests.unit.contracts.made_records import records
 from tests.unit.feature_extraction.driving import LIST_CODEC, NOW
 from tests.unit.feature_extraction.test_interactions import IDS, TEXT_EDGES, Writer, damaged, written
@@ -352,7 +353,7 @@ def test_a_silent_registry_refuses_no_record() -> None:
 def test_a_record_is_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Should the kernel not read what the codec takes, that is a mistake of the program and no bad record."""
     monkeypatch.setattr(served, "MAX_ID_BYTES", 2)
-    with pytest.raises(RuntimeError, match="of 1 lists that the codec takes, the scan reads 0"):
+    with pytest.raises(RuntimeError, match="of 1 records that the codec takes, the scan reads 0"):
         ListReader(codec()).read([b"{", None, SINGLE_LISTS[0]])
 
 
