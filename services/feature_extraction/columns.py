@@ -280,7 +280,8 @@ def _buffer(parts: Sequence[bytes]) -> U8:
 
 def compile_kernels() -> None:
     """Compile the kernels, or read them from their cache, before the first batch comes."""
-    settings = ExtractionSettings()
+    # The defaults, whatever the environment says: what is wrong there is for the service to report.
+    settings = ExtractionSettings.model_construct()
     extractor = Extractor(settings)
     nothing = InteractionReader(EdgeCodec(InteractionEvent)).read([])
     table = UserTable(1, extractor.window, settings.attribution_lists)

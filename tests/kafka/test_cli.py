@@ -141,7 +141,8 @@ def test_interrupted_produce_says_how_to_go_on(
 ) -> None:
     """After Ctrl-C the command says how many records Kafka has, and --resume sends exactly the others."""
     path = tmp_path / "events.csv"
-    path.write_text(COLUMNS + "".join(f"u{number},i{number},view,,{number + 10**12}\n" for number in range(300)))
+    count = 3000
+    path.write_text(COLUMNS + "".join(f"u{number},i{number},view,,{number + 10**12}\n" for number in range(count)))
     command = [sys.executable, "-m", "services.cli", "produce", "--events", str(path), "--rate", "50"]
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
@@ -153,8 +154,8 @@ def test_interrupted_produce_says_how_to_go_on(
     found = re.search(r"interrupted: (\d+) records? sent; --resume goes on from there", said)
     assert found, said
     rest = json.loads(run("produce", "--events", str(path), "--resume", "--json").stdout)["interactions"]
-    assert (rest["resumed_at_row"], rest["sent"]) == (int(found[1]), 300 - int(found[1]))
-    assert len(_lines(run("tail", "interactions", "--from-beginning"))) == 300
+    assert (rest["resumed_at_row"], rest["sent"]) == (int(found[1]), count - int(found[1]))
+    assert len(_lines(run("tail", "interactions", "--from-beginning"))) == count
 
 
 def test_killed_produce_resumes(run: Run, topics: None, environment: dict[str, str], tmp_path: Path) -> None:
