@@ -68,8 +68,8 @@ DOCS: dict[str, str] = {
     "bad_table_records_total": "Table records that could not be decoded; the owner of partition 0 dead-letters them.",
     "checkpoints_total": "Local checkpoints written.",
     "checkpoint_failures_total": "Local checkpoints that could not be written (disk full, out of time).",
-    "dead_letters_total": "Records sent to dead-letters. Unreadable items and erasure requests come twice: once from each "
-    "service that reads the topic.",
+    "dead_letters_total": "Records sent to dead-letters. Unreadable items and erasure requests come twice: once from "
+    "each service that reads the topic.",
     "interactions_total": "Interactions by fate: accepted, dup, late, dead or moved; their sum is what was read.",
     "records_in_total": "Records handed to steps, by topic.",
     "records_loaded_total": "State and table records loaded, by topic.",
