@@ -167,7 +167,11 @@ def show(verdict: Verdict) -> None:
     """Print a verdict for people."""
     for check, findings in verdict.checks:
         holds = _holds(findings)
-        named = ((_PHRASES.get(name, name.replace("_", " ")), number) for name, number in check.counts().items())
+        named = [
+            (_PHRASES.get(name, name.replace("_", " ")), number)
+            for name, number in check.counts().items()
+            if number or name != "implied"
+        ]
         counts = ", ".join(f"{count(number)} {name}" for name, number in named)
         out.print(f"{'holds  ' if holds else 'REFUTED'}  {check.title}", style=_STYLE[holds], markup=False)
         if counts:
