@@ -144,7 +144,10 @@ def test_interrupted_produce_says_how_to_go_on(
     count = 3000
     path.write_text(COLUMNS + "".join(f"u{number},i{number},view,,{number + 10**12}\n" for number in range(count)))
     command = [sys.executable, "-m", "services.cli", "produce", "--events", str(path), "--rate", "50"]
+    # Tests that run in the background ignore interrupts, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     end = time.monotonic() + 60
     while not _lines(run("tail", "interactions", "-n", "1")):
         assert time.monotonic() < end, "nothing was sent"
