@@ -17,6 +17,7 @@ from services.contracts.edge import EdgeCodec, InteractionEvent
 from services.contracts.inner import extraction_state as states
 from services.contracts.inner.extraction_state import CHUNK_ENTRIES, ENTRY_BYTES
 from services.feature_extraction.extractor import RATING, Extractor
+from services.feature_extraction.hashing import WORK
 from services.feature_extraction.impressions import IMPRESSION
 from services.feature_extraction.interactions import ITEM, TYPE, USER, InteractionReader, Interactions
 from services.feature_extraction.kernels.batch import ACCEPTED, extract, hash_items, sort_out
@@ -39,12 +40,12 @@ from services.feature_extraction.settings import ExtractionSettings
 from services.feature_extraction.timing import DAY_MS
 from services.feature_extraction.users import User, UserTable
 from services.feature_extraction.weights import RATING_LOW
+from services.model.arena import pointers
 from services.model.arrays import I64, U8, U32, U64
 from services.model.texts import distinct
 from services.runtime.processor import Slice
 
 _MARGIN = bytes(LONGEST_NUMBER)
-_HASH_WORK = 64
 _NAME_BYTES = 64
 
 
@@ -97,7 +98,7 @@ class Columns:
             rating_margin=settings.rating_margin,
             rating_low=0.0,
         )
-        self._work: U64 = np.zeros(_HASH_WORK, np.uint64)
+        self._work: U64 = np.zeros(WORK, np.uint64)
         self._scratch: U8 = np.zeros(_NAME_BYTES, np.uint8)
 
     def take(self, slice_: Slice, found: Interactions, table: UserTable) -> Taken:
@@ -231,8 +232,7 @@ def _served(users: Sequence[User | None], plain: U8) -> Served:
     """The lists of users; who has an odd one is left to the plain extractor."""
     lists = [user.lists if user is not None else () for user in users]
     records = [record for of_user in lists for record in of_user]
-    ptr = np.zeros(len(users) + 1, np.int64)
-    np.cumsum([len(of_user) for of_user in lists], out=ptr[1:])
+    ptr = pointers([len(of_user) for of_user in lists])
     served = Served(_buffer(records), _pointers(records)[1:], ptr, np.empty((len(records), COLUMNS), np.int64))
     read_lists(served, plain)
     return served
@@ -268,9 +268,7 @@ def _parts(found: Interactions, field: int, places: I64) -> list[bytes]:
 
 def _pointers(parts: Sequence[bytes]) -> I64:
     """int64[k + 1] where parts begin when they stand end to end."""
-    ptr = np.zeros(len(parts) + 1, np.int64)
-    np.cumsum([len(part) for part in parts], out=ptr[1:])
-    return ptr
+    return pointers([len(part) for part in parts])
 
 
 def _buffer(parts: Sequence[bytes]) -> U8:

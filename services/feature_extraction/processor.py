@@ -165,8 +165,7 @@ class FeatureExtraction:
             else:
                 self._plain(slice_, i, found.event(i), owed, seal, out)
         seal["n"] += len(taken.accepted)
-        newest = np.array(slice_.timestamps)[taken.accepted].max(initial=table.newest_ts)
-        table.newest_ts = max(table.newest_ts, int(newest))
+        table.newest_ts = int(np.array(slice_.timestamps)[taken.accepted].max(initial=table.newest_ts))
         for fate in LEFT_OUT:
             seal[fate].sort()  # type: ignore[literal-required]  # four of its keys
         out.send(FEATURES, BATCH_KEY, features.encode(seal), partition)

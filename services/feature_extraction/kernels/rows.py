@@ -21,6 +21,7 @@ from services.feature_extraction.kernels.wire import (
     put_piece,
     put_unsigned,
 )
+from services.model.arena import pointers
 from services.model.arrays import F64, I64, U8, U32, U64
 from services.model.jit import kernel
 
@@ -61,8 +62,7 @@ def empty_rows(k: int, size: int, sealed: I64, events: I64) -> Rows:
         sealed: int64[k] bytes of each user's sealed chunks.
         events: int64[k] events of the batch.
     """
-    window_ptr = np.zeros(k + 1, np.int64)
-    np.cumsum(sealed // ENTRY_BYTES + CHUNK_ENTRIES + events, out=window_ptr[1:])
+    window_ptr = pointers(sealed // ENTRY_BYTES + CHUNK_ENTRIES + events)
     return Rows(
         numbers=np.zeros((k, NUMBERS), np.int64),
         ratings=np.zeros((k, 2)),
