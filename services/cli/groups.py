@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from services.cli.kafka import ANSWER_S, deadline
@@ -57,18 +57,33 @@ def members(admin: AdminClient, groups: list[str]) -> dict[str, tuple[str, int]]
     return _patiently(ask)
 
 
-def committed(settings: KafkaSettings, group: str, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
-    """{(physical topic, partition): position} of the places where the group has committed one.
+class Positions:
+    """Asks for the committed positions of groups, with a client for each that is kept until `close`."""
 
-    Raises:
-        KafkaException: the broker does not say.
-    """
-    if not places:
-        return {}
-    # Not by the admin client, whose list_consumer_group_offsets crashes (librdkafka 2.x) when the broker is not the
-    # coordinator yet.
-    client = make_consumer(settings, group)
-    try:
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Connects at the first question."""
+        self._settings = settings
+        # Not the admin client, whose list_consumer_group_offsets crashes (librdkafka 2.x) when the broker is not the
+        # coordinator yet.
+        self._clients: dict[str, Consumer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def of(self, group: str, places: list[TopicPartition]) -> dict[tuple[str, int], int]:
+        """{(physical topic, partition): position} of the places where a group has committed one.
+
+        Raises:
+            KafkaException: the broker does not say.
+        """
+        if not places:
+            return {}
+        if group not in self._clients:
+            self._clients[group] = make_consumer(self._settings, group)
+        client = self._clients[group]
 
         def ask() -> list[TopicPartition]:
             answer = client.committed(places, timeout=ANSWER_S)
@@ -77,10 +92,12 @@ def committed(settings: KafkaSettings, group: str, places: list[TopicPartition])
                     raise KafkaException(each.error)
             return answer
 
-        found = _patiently(ask)
-    finally:
-        client.close()
-    return {(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
+        return {(each.topic, each.partition): each.offset for each in _patiently(ask) if each.offset >= 0}
+
+    def close(self) -> None:
+        """Give up the clients."""
+        while self._clients:
+            self._clients.popitem()[1].close()
 
 
 def _patiently(ask: Callable[[], T]) -> T:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from services.cli.groups import GROUPS, committed, group_of, members
+from services.cli.groups import GROUPS, Positions, group_of, members
 from services.cli.kafka import ANSWER_S, connect, log_offsets
 from services.cli.options import command
 from services.cli.show import JsonOption, count, out, print_json, several, table
@@ -59,57 +58,81 @@ def lag(
     included: the position of a service that has read everything can be a few offsets short of the end.
     """
     connect(settings, *dict.fromkeys(topic for topics in GROUPS.values() for topic in topics))
-    admin = make_admin(settings)
+    with LagReader(settings) as reader:
+        _show(reader, live=live, as_json=as_json)
+
+
+def _show(reader: LagReader, *, live: bool, as_json: bool) -> None:
     if as_json:
-        for lines in _readings(admin, settings, live):
+        for lines in _readings(reader, live):
             print_json([_plain(line) for line in lines])
         return
     if not live:
-        out.print(_tables(read(admin, settings), {}, 0.0))
+        out.print(_tables(reader.read(), {}, 0.0))
         return
     with Live(console=out, auto_refresh=False) as screen:
         before: dict[tuple[str, str, int], int] = {}
         then = time.monotonic()
-        for lines in _readings(admin, settings, live):
+        for lines in _readings(reader, live):
             now = time.monotonic()
             screen.update(_tables(lines, before, now - then), refresh=True)
             before = {(line.group, line.topic, line.partition): line.committed or 0 for line in lines}
             then = now
 
 
-def _readings(admin: AdminClient, settings: KafkaSettings, live: bool) -> Iterable[list[Line]]:
-    yield read(admin, settings)
+def _readings(reader: LagReader, live: bool) -> Iterable[list[Line]]:
+    yield reader.read()
     while live:
         time.sleep(_EVERY_S)
-        yield read(admin, settings)
+        yield reader.read()
 
 
-def read(admin: AdminClient, settings: KafkaSettings) -> list[Line]:
-    """The lag of every group now, in the order in which events flow."""
-    known = admin.list_topics(timeout=ANSWER_S).topics
-    places = {
-        processor: [
-            TopicPartition(settings.topic_prefix + topic, partition)
-            for topic in names
-            if settings.topic_prefix + topic in known
-            for partition in sorted(known[settings.topic_prefix + topic].partitions)
-        ]
-        for processor, names in GROUPS.items()
-    }
-    about = members(admin, [group_of(settings, processor) for processor in GROUPS])
-    # Positions before ends: a position never seems to be behind an end that it has passed.
-    positions = {
-        processor: committed(settings, group_of(settings, processor), wanted) for processor, wanted in places.items()
-    }
-    ends = log_offsets(admin, {place for each in places.values() for place in each})
-    lines = []
-    for processor, wanted in places.items():
-        state, number = about.get(group_of(settings, processor), ("dead", 0))
-        for place in wanted:
-            key = (place.topic, place.partition)
-            topic, position = place.topic.removeprefix(settings.topic_prefix), positions[processor].get(key)
-            lines.append(Line(processor, state, number, topic, place.partition, position, ends.get(key, 0)))
-    return lines
+class LagReader:
+    """Reads the lag of every group, again and again, with clients that are kept until `close`."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Connects at the first reading."""
+        self._settings = settings
+        self._admin = make_admin(settings)
+        self._positions = Positions(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the clients."""
+        self._positions.close()
+
+    def read(self) -> list[Line]:
+        """The lag of every group now, in the order in which events flow."""
+        settings, admin = self._settings, self._admin
+        known = admin.list_topics(timeout=ANSWER_S).topics
+        places = {
+            processor: [
+                TopicPartition(settings.topic_prefix + topic, partition)
+                for topic in names
+                if settings.topic_prefix + topic in known
+                for partition in sorted(known[settings.topic_prefix + topic].partitions)
+            ]
+            for processor, names in GROUPS.items()
+        }
+        about = members(admin, [group_of(settings, processor) for processor in GROUPS])
+        # Positions before ends: a position never seems to be behind an end that it has passed.
+        positions = {
+            processor: self._positions.of(group_of(settings, processor), wanted) for processor, wanted in places.items()
+        }
+        ends = log_offsets(admin, {place for each in places.values() for place in each})
+        lines = []
+        for processor, wanted in places.items():
+            state, number = about.get(group_of(settings, processor), ("dead", 0))
+            for place in wanted:
+                key = (place.topic, place.partition)
+                topic, position = place.topic.removeprefix(settings.topic_prefix), positions[processor].get(key)
+                lines.append(Line(processor, state, number, topic, place.partition, position, ends.get(key, 0)))
+        return lines
 
 
 def running(settings: KafkaSettings) -> bool:

@@ -23,8 +23,7 @@ from services.broker.settings import BrokerSettings
 from services.cli.audit.reading import chunks, take_ends
 from services.cli.demo.processes import Fleet
 from services.cli.kafka import reader
-from services.cli.lag import Line
-from services.cli.lag import read as read_lag
+from services.cli.lag import LagReader, Line
 from services.contracts.edge import InteractionEvent, codec_for
 from services.contracts.topics import physical
 from services.evaluation.stream import Stream
@@ -32,7 +31,6 @@ from services.model.arrays import F32
 from services.model_update import decoders
 from services.model_update.rebuild import Rebuild
 from services.runtime.admin import create_topics
-from services.runtime.client import make_admin
 from services.runtime.processor import as_it_came
 from services.runtime.settings import KafkaSettings
 from tests.benchmarks.pipeline.clients import Sender
@@ -103,14 +101,14 @@ def _start(fleet: Fleet, settings: KafkaSettings, folder: Path, shards: int) -> 
 def _send(
     fleet: Fleet, settings: KafkaSettings, data: Stream, items: Sequence[tuple[bytes, bytes]], exchange_events: int
 ) -> None:
-    sender, admin = Sender(settings), make_admin(settings)
+    sender, lag = Sender(settings), LagReader(settings)
     producers = {"interactions": 0, "features": 1, "item-deltas": settings.user_partitions}
     sender.send(physical("items", settings.topic_prefix), items)
-    _settle(fleet, lambda: read_lag(admin, settings), producers)
+    _settle(fleet, lag.read, producers)
     records = _records(data)
     while part := list(itertools.islice(records, exchange_events)):
         sender.send(physical("interactions", settings.topic_prefix), part)
-        _settle(fleet, lambda: read_lag(admin, settings), producers)
+        _settle(fleet, lag.read, producers)
 
 
 def _settle(fleet: Fleet, look: Callable[[], list[Line]], producers: dict[str, int]) -> None:

@@ -26,7 +26,7 @@ from services.cli.demo.traffic import Traffic
 from services.cli.errors import CliError
 from services.cli.groups import GROUPS, group_of
 from services.cli.kafka import ANSWER_S, connect
-from services.cli.lag import read as read_lag
+from services.cli.lag import LagReader
 from services.cli.run import SERVICES
 from services.contracts import topics
 from services.runtime.admin import create_topics
@@ -184,7 +184,7 @@ def _settle(traffic: Traffic, fleet: Fleet, look: Callable[[], None], seconds: f
 
 def _looker(plan: Plan, traffic: Traffic, settings: KafkaSettings, screen: Screen) -> Callable[[], None]:
     """A function that takes the figures of the moment and shows them; the lag it asks for once in a while."""
-    state, admin, next_lag = screen.state, make_admin(settings), 0.0
+    state, lag, next_lag = screen.state, LagReader(settings), 0.0
 
     def look() -> None:
         nonlocal next_lag
@@ -192,7 +192,7 @@ def _looker(plan: Plan, traffic: Traffic, settings: KafkaSettings, screen: Scree
         if time.monotonic() >= next_lag:
             next_lag = time.monotonic() + _LAG_EVERY_S
             sums = dict.fromkeys(GROUPS, 0)
-            for line in read_lag(admin, settings):
+            for line in lag.read():
                 sums[line.group] += line.lag
             state.lag = sums
         screen.draw()

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from services.cli.demo.processes import Fleet, Service
-from services.cli.lag import Line
-from services.cli.lag import read as read_lag
+from services.cli.lag import LagReader, Line
 from services.cli.run import SERVICES
 from services.contracts.topics import physical
 from services.runtime.admin import create_topics
-from services.runtime.client import make_admin
 from services.runtime.settings import KafkaSettings
 from tests.benchmarks.pipeline.clients import Freshness, Reader, Sender
 from tests.benchmarks.pipeline.load import Load
@@ -42,7 +40,7 @@ class System:
         self.fleet = Fleet()
         self._broker_pid = broker_pid
         create_topics(settings)
-        self._admin = make_admin(settings)
+        self._lag = LagReader(settings)
         self._sender = Sender(settings)
         self.freshness = Freshness()
         self.lists = Reader(settings, physical("recommendations", settings.topic_prefix), self.freshness.take)
@@ -52,6 +50,7 @@ class System:
 
     def __exit__(self, *_: object) -> None:
         self.lists.stop()
+        self._lag.close()
         self.fleet.stop()
 
     def start(self) -> float:
@@ -126,7 +125,7 @@ class System:
             if time.monotonic() - began > _DRAIN_S:
                 raise RuntimeError(f"not drained after {_DRAIN_S:.0f} s: {done}")
             self.fleet.check()
-            lines, now = read_lag(self._admin, self.settings), time.monotonic() - began
+            lines, now = self._lag.read(), time.monotonic() - began
             clear = True
             for processor, topic in LEADING.items():
                 # Downstream of one that still works, a pause is not the end.

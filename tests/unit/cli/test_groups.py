@@ -59,12 +59,17 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _committed(monkeypatch: pytest.MonkeyPatch, *codes: int) -> dict[tuple[str, int], int]:
-    made = _Consumer(iter(codes))
-    monkeypatch.setattr(groups, "make_consumer", lambda *_: made)
+    made = [_Consumer(iter(codes))]
+    waiting = iter(made)
+    monkeypatch.setattr(groups, "make_consumer", lambda *_: next(waiting))
     try:
-        return groups.committed(KafkaSettings(), "g", [PLACE])
+        with groups.Positions(KafkaSettings()) as positions:
+            found = positions.of("g", [PLACE])
+            # The client is kept: there is no second one.
+            assert positions.of("g", [PLACE]) == found
+            return found
     finally:
-        assert made.closed
+        assert made[0].closed
 
 
 def test_positions_wait_for_the_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +88,7 @@ def test_waiting_for_the_coordinator_has_an_end(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(groups, "ANSWER_S", 0.0)
     monkeypatch.setattr(groups, "make_consumer", lambda *_: SimpleNamespace(committed=_refuse, close=lambda: None))
     with pytest.raises(KafkaException):
-        groups.committed(KafkaSettings(), "g", [PLACE])
+        groups.Positions(KafkaSettings()).of("g", [PLACE])
 
 
 def _refuse(*_: Any, **__: Any) -> Any:

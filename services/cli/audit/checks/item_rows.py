@@ -14,7 +14,8 @@ from services.contracts.inner.codec import InnerRecordError
 from services.contracts.inner.item_deltas import SEAL_KEY
 from services.contracts.inner.item_state import CLOCK_KEY, Clock
 from services.model.config import ModelConfig
-from services.model.owner import TOUCH, ItemOwner
+from services.model.owner import ItemOwner
+from services.model.packed import TOUCH
 from services.model_update.wire import delta_set
 
 ROWS, DELTAS = "item-state", "item-deltas"
