@@ -9,6 +9,7 @@ import numpy as np
 
 from services.model.arrays import F32, F64, I64, U64
 from services.model.jit import kernel
+from services.model.kernels.vectors import LANES, dot, exp_one
 
 BLOCK = 4096
 """Rows scored at a time: a block of scores for 64 users stays in the second-level cache."""
@@ -115,6 +116,27 @@ def offer(found: Best, block: F32, first: int, ptr: I64, lists: I64) -> None:
                     floor = found.scores[q, 0]
 
 
+@kernel
+def weigh(scores: F32, n: int, peak: F32, terms: F32, ones: F32, mass: F64) -> None:
+    """Add the sum of exp(score - peak) over the first n scores of each query to its mass.
+
+    Args:
+        scores: float32[n_queries, block]; -inf counts as 1e-26.
+        n: how many are there.
+        peak: float32[n_queries] no score is higher.
+        terms: float32[1, width] scratch; the width is that of a block, rounded up to whole lanes.
+        ones: float32[1, width]
+        mass: float64[n_queries]
+    """
+    for q in range(len(mass)):
+        top = peak[q]
+        for i in range(n):
+            terms[0, i] = exp_one(scores[q, i] - top)
+        for i in range(n, terms.shape[1]):
+            terms[0, i] = np.float32(0.0)
+        mass[q] += np.float64(dot(terms, 0, ones, 0))
+
+
 def top_k(z: F32, q: F32, b: F32, keys: U64, segments: Segments, k: int, ptr: I64, lists: I64) -> Best:
     """The k best rows of each query by b + z·q, exactly, with the softmax normaliser over all rows.
 
@@ -123,12 +145,14 @@ def top_k(z: F32, q: F32, b: F32, keys: U64, segments: Segments, k: int, ptr: I6
     lists[ptr[i]:ptr[i + 1]], sorted; they count in the normaliser. k >= 1.
     """
     found = best(len(z), k)
-    scores, mass = np.empty((2, len(z), BLOCK), np.float32)
+    scores = np.empty((len(z), BLOCK), np.float32)
+    terms, ones = np.zeros((2, 1, -(-BLOCK // LANES) * LANES), np.float32)
+    ones += 1.0
     for start, end in segments:
         for first in range(start, end, BLOCK):
             part = slice(first, min(first + BLOCK, end))
             n = part.stop - first
-            block, terms = scores[:, :n], mass[:, :n]
+            block = scores[:, :n]
             np.matmul(z, q[part].T, out=block)
             block += b[part]
             holes = np.flatnonzero(keys[part] == 0)
@@ -136,9 +160,9 @@ def top_k(z: F32, q: F32, b: F32, keys: U64, segments: Segments, k: int, ptr: I6
                 continue
             block[:, holes] = -np.inf
             peak = np.maximum(found.peak, block.max(axis=1))
-            np.exp(np.subtract(block, peak[:, None], out=terms), out=terms)
-            found.mass[:] = found.mass * np.exp((found.peak - peak).astype(np.float64)) + terms.sum(axis=1)
+            found.mass[:] *= np.exp((found.peak - peak).astype(np.float64))
             found.peak[:] = peak
+            weigh(scores, n, peak, terms, ones, found.mass)
             offer(found, block, first, ptr, lists)
     return found
 
