@@ -34,7 +34,6 @@ from services.feature_extraction.kernels.rows import (
     write_rows,
 )
 from services.feature_extraction.kernels.rules import Bounds
-from services.feature_extraction.kernels.wire import LONGEST_NUMBER
 from services.feature_extraction.scan import READ
 from services.feature_extraction.settings import ExtractionSettings
 from services.feature_extraction.timing import DAY_MS
@@ -42,6 +41,7 @@ from services.feature_extraction.users import User, UserTable
 from services.feature_extraction.weights import RATING_LOW
 from services.model.arena import pointers
 from services.model.arrays import I64, U8, U32, U64
+from services.model.kernels.wire import LONGEST_NUMBER
 from services.model.texts import distinct
 from services.runtime.processor import Slice
 

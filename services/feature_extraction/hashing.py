@@ -8,6 +8,7 @@ import numpy as np
 
 from services.model.arrays import U8, U64
 from services.model.jit import inline, kernel
+from services.model.kernels.wire import get_eight
 
 WORK = 24
 """Words of the array that BLAKE2b works in: the 16 of a block, the 8 of the state."""
@@ -71,10 +72,7 @@ def _load(buffer: U8, start: int, size: int, work: U64) -> None:
     """Read a block of at most 128 bytes as words, least byte first; zeros behind them."""
     whole = size // 8
     for i in range(whole):
-        at, word = start + 8 * i, np.uint64(0)
-        for j in range(8):
-            word |= np.uint64(buffer[at + j]) << np.uint64(8 * j)
-        work[i] = word
+        work[i] = get_eight(buffer, start + 8 * i)
     for i in range(whole, 16):
         work[i] = np.uint64(0)
     for j in range(8 * whole, size):

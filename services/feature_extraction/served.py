@@ -28,7 +28,10 @@ from services.feature_extraction.kernels.avro import (
     is_id,
     pass_bytes,
 )
-from services.feature_extraction.kernels.wire import (
+from services.feature_extraction.scan import READ, UNREAD, Refused, scan
+from services.model.arrays import F64, I64, U8, U64
+from services.model.jit import kernel
+from services.model.kernels.wire import (
     put_array,
     put_binary,
     put_double,
@@ -37,9 +40,6 @@ from services.feature_extraction.kernels.wire import (
     put_text,
     put_word,
 )
-from services.feature_extraction.scan import READ, UNREAD, Refused, scan
-from services.model.arrays import F64, I64, U8, U64
-from services.model.jit import kernel
 
 SERVED_FIELDS = ("list_id", "user_id", "items", "item_id", "propensity", "published_at", "arm")
 """The fields of a list, and of its items, that the codec must give: a third of what there is."""

@@ -9,13 +9,13 @@ import numpy as np
 from services.model.arena import reserve
 from services.model.arrays import F32, I64, U8, U64
 from services.model.config import ModelConfig
+from services.model.kernels.packed import Form
 from services.model.layout import RowKind, row_kind
+from services.model.packed import TOUCH, write
 from services.model.recency import Recency
 from services.model.rows import DeltaSet, RowChange
 from services.model.table import KINDS, SYSTEM_ROOM, RowTable, kinds_of
 
-TOUCH = "touch"
-"""Block of owner rows only: when the row was last touched, (int64 ordinal, float32 newest tick)."""
 _TOUCH = np.dtype([("ordinal", "<i8"), ("tick", "<f4")])
 _CLOCK_BLOCKS = ("pop", "totals")
 _PAGE = 4096
@@ -138,16 +138,44 @@ class ItemOwner:
 
     def sweep(self) -> list[RowChange]:
         """The rows that changed since the last sweep: evictions first, then rows by slot."""
+        items = self._kinds[0]
+        slots = self._swept(items)
+        others = self._other_changes()
+        gone = sum(change.blocks is None for change in others)
+        return others[:gone] + self._changes(items, slots) + others[gone:]
+
+    def sweep_packed(self, offset: int, wanted: Form) -> tuple[list[bytes], list[bytes], list[RowChange]]:
+        """The same, with the items in their wire form.
+
+        Args:
+            offset: next offset of item-deltas.
+            wanted: the form of the records.
+
+        Returns:
+            (keys of the items that changed, their records, the evictions and the rows of other kinds).
+        """
+        items = self._kinds[0]
+        slots = self._swept(items)
+        keys, values = write(items.table, slots, items.touch, items.tick, offset, wanted)
+        return keys, values, self._other_changes()
+
+    def _other_changes(self) -> list[RowChange]:
+        """Evictions since the last sweep, then the rows that changed and are not items; begins the next sweep."""
         changes: list[RowChange] = []
         for kind in self._kinds:
             changes += [RowChange(key, hash_, slot, n, None) for hash_, (key, slot, n) in kind.gone.items()]
-        for kind in self._kinds:
-            slots = np.flatnonzero(kind.dirty[: kind.recency.top])
-            changes += self._changes(kind, slots)
-            kind.dirty[slots] = 0
             kind.gone.clear()
             kind.table.tidy()
+        for kind in self._kinds[1:]:
+            changes += self._changes(kind, self._swept(kind))
         return changes
+
+    @staticmethod
+    def _swept(kind: _Kind) -> I64:
+        """Slots of the rows that changed since the last sweep, ascending; from now on they have not."""
+        slots = np.flatnonzero(kind.dirty[: kind.recency.top])
+        kind.dirty[slots] = 0
+        return slots
 
     def _changes(self, kind: _Kind, slots: I64) -> list[RowChange]:
         if not len(slots):

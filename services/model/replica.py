@@ -11,14 +11,17 @@ region, and moves when a sweep confirms it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from services.model.arrays import I32, I64, U8, U64
 from services.model.config import ModelConfig
+from services.model.kernels.packed import Form
 from services.model.layout import RowKind, feature_hash, system_hash
+from services.model.packed import Standing, find_standing
 from services.model.rows import DeltaSet, RowChange
 from services.model.table import SYSTEM_ROOM, RowTable, kinds_of
 from services.model.trending import TrendLists
@@ -121,6 +124,13 @@ class ReplicaTable:
             top -= 1
         self.bound = top
 
+    def overwrite(self, standing: Standing) -> U64:
+        """Set the rows of one sweep that stand at their confirmed positions already; returns their hashes."""
+        rows = standing.set(self.table)
+        if self.trends is not None:
+            self.trends.update(rows)
+        return self.table.keys[rows]
+
     def confirm(self, partition: int, changes: Sequence[RowChange]) -> I64:
         """Set rows of one sweep at their confirmed positions; returns the positions.
 
@@ -128,7 +138,7 @@ class ReplicaTable:
             ValueError: a slot past the ceiling: the owner runs with another configuration.
         """
         rows = np.array([c.slot for c in changes], np.int64) * self.partitions + partition
-        if rows.max() >= self.confirmed:
+        if rows.max() >= self.confirmed or rows.min() < 0:
             raise ValueError("an item row's slot is past the ceiling: the owners' configuration differs")
         hashes = np.array([c.hash for c in changes], np.uint64)
         known = self.table.index.find_many(hashes)
@@ -165,13 +175,38 @@ class Replica:
         self.version = 0
         """Grows with every change of a row: what readers of derived values compare."""
 
-    def take(self, partition: int, changes: Sequence[RowChange], folded: int | None) -> None:
+    def standing(self, partition: int, rows: Mapping[str, Any], wanted: Form) -> tuple[Standing, list[str]]:
+        """Which rows of a sweep of one partition `take` can take as they are.
+
+        Args:
+            partition: the item partition.
+            rows: by key; those that are bytes are item rows in their wire form.
+            wanted: that form.
+
+        Returns:
+            (the item rows that stand where they say, keys of all others).
+        """
+        packed = {key: row for key, row in rows.items() if isinstance(row, bytes)}
+        places = (self.config.item_partitions, partition, self.items.confirmed)
+        found = find_standing(self.items.table, packed, wanted, places)
+        moved = {key for key, row in zip(packed, found.rows.tolist(), strict=True) if row < 0}
+        return found, [key for key in rows if key not in packed or key in moved]
+
+    def take(
+        self, partition: int, changes: Sequence[RowChange], folded: int | None, standing: Standing | None = None
+    ) -> None:
         """Take in whole sweeps of one partition, between two learning batches.
 
         1. own batches numbered <= `folded` are in the owner's rows: forget them (None: no news);
-        2. drop evicted rows, set changed ones;
+        2. overwrite rows that stand in their places, drop evicted rows, set the other changed ones;
         3. fold the batches that are still pending into the rows that were set or evicted;
         4. drop provisional rows that nothing pending supports any more.
+
+        Args:
+            partition: the item partition.
+            changes: rows of the sweep.
+            folded: number of the last own batch that its owner has folded.
+            standing: the other rows of the sweep, found in this replica as it is now.
 
         Raises:
             ValueError: rows of another layout or partition ceiling.
@@ -186,12 +221,14 @@ class Replica:
         for code, table in enumerate(self.tables):
             mine = [changes[i] for i in np.flatnonzero(codes == code).tolist()]
             hashes = np.array([c.hash for c in mine], np.uint64)
+            if standing is not None and table is self.items:
+                hashes = np.concatenate([hashes, table.overwrite(standing)])
             gone = table.table.index.find_many(np.array([c.hash for c in mine if c.blocks is None], np.uint64))
             table.remove(gone[gone >= 0])
             rows = [c for c in mine if c.blocks is not None]
             if rows:
                 table.confirm(partition, rows)
-            if mine and queue:
+            if len(hashes) and queue:
                 self._refold(partition, code, hashes)
             self._drop_unsupported(code, done, queue)
             table.table.tidy()

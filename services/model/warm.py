@@ -8,8 +8,10 @@ import numpy as np
 
 from services.model.config import ModelConfig
 from services.model.events import EventBatch, event_seed, ragged
+from services.model.kernels.packed import PIECES
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
+from services.model.packed import form, rows_among
 from services.model.recommender import Query, Recommender
 from services.model.replica import Replica
 from services.model.users import UserTable
@@ -27,15 +29,22 @@ def compile_kernels(config: ModelConfig) -> None:
     """
     small = replace(config, item_partitions=1, max_items=64, max_features=64, max_users=16)
     learner, owner = Learner(small), ItemOwner(small, 0)
+    any_form = form([b"."] * PIECES)
     for batch in range(3):
         deltas = learner.learn(_events(learner.users, batch), batch)
         for part in deltas.values():
             owner.fold(part)
         learner.replica.take(0, owner.sweep(), batch)
+    for part in learner.learn(_events(learner.users, 3), 3).values():
+        owner.fold(part)
+    keys, rows, others = owner.sweep_packed(0, any_form)
+    if all(rows_among(keys, rows, any_form)):
+        named = dict(zip(map(bytes.decode, keys), rows, strict=True))
+        learner.replica.take(0, others, 3, learner.replica.standing(0, named, any_form)[0])
     restored = ItemOwner(small, 0)
     for row in owner.rows():
         restored.load(row)
-    for part in learner.learn(_events(learner.users, 3), 3).values():
+    for part in learner.learn(_events(learner.users, 4), 4).values():
         restored.fold(part)
     replica, users = Replica(small), UserTable(small)
     replica.take(0, list(restored.rows()), None)

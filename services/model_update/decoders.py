@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from services.contracts.inner import features, item_deltas, sweeps, user_state
-from services.runtime.processor import Headers
+from services.model.packed import rows_among
+from services.model_update.wire import ITEM_ROW
+from services.runtime.processor import Headers, LeavesRows
 
 _EVENT_FIELDS = frozenset(("user", "item", "ih", "id", "value", "t", "ts", "w", "ctx", "content", "pref"))
 FIELDS = {"event": _EVENT_FIELDS, "implied": _EVENT_FIELDS, "erase": frozenset(("user",)), "batch": frozenset[str]()}
@@ -39,6 +41,10 @@ def deltas(_key: bytes | None, value: bytes | None, _headers: Headers = ()) -> A
 def item_row(key: bytes | None, value: bytes | None, _headers: Headers = ()) -> Any:
     """An item-state record: a row, a clock, or None for an evicted row."""
     return sweeps.decode(_keyed(key), value)
+
+
+item_rows = LeavesRows(lambda keys, values: rows_among(keys, values, ITEM_ROW), item_row)
+"""The same, with the rows of items left in their wire form."""
 
 
 def user_record(key: bytes | None, value: bytes | None, _headers: Headers = ()) -> Any:

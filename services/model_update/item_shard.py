@@ -64,7 +64,8 @@ class ItemShard:
     def step(self, batch: Batch, out: Outputs) -> None:
         """Fold the batch; publish a sweep of every partition that is due."""
         for slice_ in batch.slices:
-            self._fold(slice_, out)
+            if self._fold(slice_, out):
+                self._pace.behind(batch.now_ms)
         due = batch.now_ms >= self._pace.due_ms
         for partition, owned in sorted(self._owned.items()):
             if owned.changed and (due or partition in self._clean_wanted):
@@ -77,24 +78,25 @@ class ItemShard:
                 # Right behind a sweep, or nothing that was read since changed a row.
                 out.covered(DELTAS, slice_.partition, slice_.end)
 
-    def _fold(self, slice_: Slice, out: Outputs) -> None:
-        owned = self._owned[slice_.partition]
+    def _fold(self, slice_: Slice, out: Outputs) -> bool:
+        """Fold what user shards sent; whether one of them was behind."""
+        owned, behind = self._owned[slice_.partition], False
         for offset, _, _, record in slice_rows(slice_):
             if record is None or record["kind"] != "deltas":
                 continue
+            behind = behind or record.get("behind") is True
             try:
                 owned.fold(offset, record)
             except ValueError as error:
                 out.refuse(DELTAS, slice_.partition, offset, str(error))
         owned.position = slice_.end
+        return behind
 
     def _sweep(self, owned: OwnedPartition, now_ms: int, out: Outputs) -> None:
-        size = 0
-        for key, value in owned.sweep():
-            out.send(ROWS, key, value, owned.partition)
-            size += len(key) + len(value or b"")
+        keys, values = owned.sweep()
+        out.send_all(ROWS, keys, values, owned.partition)
         out.covered(DELTAS, owned.partition, owned.position or 0)
-        self._pace.swept(now_ms, size)
+        self._pace.swept(now_ms, sum(map(len, keys)) + sum(len(value) for value in values if value))
         self._clean_wanted.discard(owned.partition)
 
     def wake_at(self) -> int | None:

@@ -10,7 +10,7 @@ from services.contracts.inner.item_state import CLOCK_KEY, Clock, ItemRow
 from services.model.config import ModelConfig
 from services.model.owner import ItemOwner
 from services.model_update.mismatch import check_layout, unreadable
-from services.model_update.wire import delta_set, row_change, row_record, without
+from services.model_update.wire import ITEM_ROW, delta_set, row_change, row_record, without
 
 MAX_SHARDS = 256
 """Shards named in a clock. The one that has been silent longest goes first; should it speak again, it keeps its pending
@@ -111,20 +111,23 @@ class OwnedPartition:
             del self.folded[next(iter(self.folded))]
         self.changed = True
 
-    def sweep(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The rows that changed since the last sweep, and the clock that seals them, as (key, value)."""
+    def sweep(self) -> tuple[list[bytes], list[bytes | None]]:
+        """The rows that changed since the last sweep, and the clock that seals them: their keys and their values."""
         position = self.position or 0
-        changes = self.owner.sweep()
+        keys: list[bytes]
+        values: list[bytes | None]
+        keys, values, changes = self.owner.sweep_packed(position, ITEM_ROW)  # type: ignore[assignment]  # no None yet
         if self._ahead and position >= max(self._ahead.values()):
-            listed = {change.key for change in changes}
+            listed = {*keys, *(change.key.encode() for change in changes)}
             ahead, self._ahead = self._ahead, {}
-            changes += [row for row in self.owner.rows() if row.key in ahead and row.key not in listed]
+            changes += [row for row in self.owner.rows() if row.key in ahead and row.key.encode() not in listed]
         for change in changes:
             row = row_record(change, position)
-            yield change.key.encode(), None if row is None else item_state.encode(row)
+            keys.append(change.key.encode())
+            values.append(None if row is None else item_state.encode(row))
         self.sweeps += 1
         self.changed = False
-        yield CLOCK_KEY, item_state.encode(self._clock())
+        return [*keys, CLOCK_KEY], [*values, item_state.encode(self._clock())]
 
     def _clock(self) -> Clock:
         return {

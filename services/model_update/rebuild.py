@@ -242,12 +242,14 @@ class Rebuild:
                 "item-deltas", 0, offset, f"the seal counts {seal['events']} events, its ranges hold {learned.events}"
             )
         for partition, deltas in learned.deltas.items():
-            ours = deltas_record(seal["s"], seal["e"], seal["b"], deltas)
             found = self._logs[partition].find((seal["s"], seal["e"], seal["b"]))
             if found is None:
                 return Difference(
                     "item-deltas", partition, -1, f"the deltas of batch {seal['b']} of {_name(seal)} are missing"
                 )
+            # Whether the shard was behind is not learned.
+            behind = found[1].get("behind", False)
+            ours = deltas_record(seal["s"], seal["e"], seal["b"], deltas, behind=behind)
             if found[1] != ours:
                 return Difference("item-deltas", partition, found[0], _compare(ours, found[1]))
         return None

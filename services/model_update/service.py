@@ -32,7 +32,8 @@ def processors(settings: ModelUpdateSettings, shard: str) -> list[Processor]:
     columns.compile_kernels()
     chosen: list[Processor] = []
     if settings.role in ("both", "user"):
-        chosen.append(UserShard(config, shard, settings.learn_max_events))
+        # A step has no more records than a batch of the runtime.
+        chosen.append(UserShard(config, shard, min(settings.learn_max_events, settings.batch_max_records)))
     if settings.role in ("both", "item"):
         chosen.append(ItemShard(config, settings.sweep_min_ms, settings.sweep_bytes_per_s))
     return chosen

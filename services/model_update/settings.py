@@ -28,7 +28,8 @@ class ModelUpdateSettings(RuntimeSettings):
     sweep_min_ms: int = setting(100, "Shortest time between two sweeps of changed item rows.", unit="ms", ge=0)
     sweep_bytes_per_s: int = setting(
         5_000_000,
-        "Item rows published per second and item shard; sweeps wait longer to stay below it.",
+        "Item rows published per second and item shard; sweeps wait longer to stay below it. A quarter of it while "
+        "user shards are behind their input.",
         unit="bytes/s",
         ge=1000,
     )

@@ -14,7 +14,7 @@ from services.model_update import decoders
 from services.model_update.learning import BatchLearner, Learned, Part
 from services.model_update.mismatch import check_layout, unreadable
 from services.model_update.users import UserRows
-from services.model_update.wire import deltas_record, sweep_changes
+from services.model_update.wire import deltas_record, take_sweep
 from services.runtime.errors import FatalError
 from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, as_it_came, slice_rows
 
@@ -25,6 +25,8 @@ USER_ROWS = "user-state"
 DELTAS = "item-deltas"
 
 _SEAL_PARTITION = 0
+_FULL = 0.9
+"""Share of the largest learning batch from which one is full: ends of partitions count in a batch of the runtime."""
 _ROOM_BYTES = 64 * 1024
 """Of a record batch's limit, left for what Kafka adds and for the key."""
 
@@ -53,13 +55,14 @@ class UserShard:
         """
         self.decoders: dict[str, Decoder] = {
             FEATURES: as_it_came,
-            ITEM_ROWS: decoders.item_row,
+            ITEM_ROWS: decoders.item_rows,
             USER_ROWS: decoders.user_record,
         }
         self._config = config
         self._model = config.to_record()
         self._shard = shard
         self._max_events = max_events
+        self._full = _FULL * max_events
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -90,8 +93,7 @@ class UserShard:
             sweep = self._sweeps.feed(slice_.partition, _known(key), value)
             if sweep is not None:
                 check_layout(self._config, sweep.clock["model"])
-                changes = list(sweep_changes(sweep))
-                self._learner.learner.replica.take(slice_.partition, changes, self._folded(sweep.clock))
+                take_sweep(self._learner.learner.replica, sweep, self._folded(sweep.clock))
                 self._clock[str(slice_.partition)] = sweep.clock["o"]
 
     def _folded(self, clock: Clock) -> int | None:
@@ -111,7 +113,7 @@ class UserShard:
         ]
         for learning_batch in split(parts, self._max_events):
             learned = self._learner.learn(learning_batch, self._batch)
-            self._send(learned, out)
+            self._send(learned, out, behind=sum(len(part.offsets) for part in learning_batch) >= self._full)
             self._batch += 1
             for partition, offset, error in learned.refused:
                 out.refuse(FEATURES, partition, offset, str(error), type(error).__name__)
@@ -120,10 +122,11 @@ class UserShard:
         for partition, key, record in self._learner.changes():
             out.send(USER_ROWS, key, None if record is None else user_state.encode(record), partition)
 
-    def _send(self, learned: Learned, out: Outputs) -> None:
+    def _send(self, learned: Learned, out: Outputs, *, behind: bool) -> None:
         total = 0
         for partition, deltas in sorted(learned.deltas.items()):
-            value = item_deltas.encode(deltas_record(self._shard, self._epoch, self._batch, deltas))
+            record = deltas_record(self._shard, self._epoch, self._batch, deltas, behind=behind)
+            value = item_deltas.encode(record)
             if len(value) > MAX_MESSAGE_BYTES - _ROOM_BYTES:
                 raise DeltasTooLargeError(
                     f"the deltas of one learning batch to item partition {partition} are {len(value)} bytes, more than "

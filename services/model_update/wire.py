@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,16 @@ from services.contracts.inner.item_state import ItemRow
 from services.contracts.inner.sweeps import Sweep
 from services.contracts.keys import item_hash
 from services.model import layout
+from services.model.packed import BLOCKS, form
+from services.model.replica import Replica
 from services.model.rows import DeltaBlock, DeltaSet, RowChange
 
+ITEM_ROW = form(item_state.row_pieces(BLOCKS))
+"""The form in which item rows are written and read many at a time."""
 
-def deltas_record(shard: str, epoch: int, batch: int, deltas: DeltaSet) -> Deltas:
-    """The record of one learning batch's deltas to one item partition."""
+
+def deltas_record(shard: str, epoch: int, batch: int, deltas: DeltaSet, *, behind: bool = False) -> Deltas:
+    """The record of one learning batch's deltas to one item partition; `behind`: the batch was a full one."""
     blocks: dict[str, item_deltas.DeltaBlock] = {}
     for name, block in deltas.blocks.items():
         packed: item_deltas.DeltaBlock = {
@@ -27,7 +31,7 @@ def deltas_record(shard: str, epoch: int, batch: int, deltas: DeltaSet) -> Delta
         if block.neighbours is not None:
             packed["n"] = np.ascontiguousarray(block.neighbours, "<u8").tobytes()
         blocks[name] = packed
-    return {
+    record: Deltas = {
         "v": item_deltas.VERSION,
         "kind": "deltas",
         "s": shard,
@@ -37,6 +41,9 @@ def deltas_record(shard: str, epoch: int, batch: int, deltas: DeltaSet) -> Delta
         "h": np.ascontiguousarray(deltas.hashes, "<u8").tobytes(),
         "blocks": blocks,
     }
+    if behind:
+        record["behind"] = True
+    return record
 
 
 def delta_set(record: Deltas) -> DeltaSet:
@@ -95,14 +102,16 @@ def row_record(change: RowChange, position: int) -> ItemRow | None:
     return {"v": item_state.VERSION, "o": position, "c": change.count, "slot": change.slot, "b": change.blocks}
 
 
-def row_change(key: str, row: ItemRow | None) -> RowChange:
+def row_change(key: str, row: ItemRow | bytes | None) -> RowChange:
     """A row of item-state as the model takes it in."""
     if row is None:
         return RowChange(key, row_hash(key), -1, 0, None)
+    if isinstance(row, bytes):
+        row = item_state.decode_row(row)
     return RowChange(key, row_hash(key), row["slot"], row["c"], row["b"])
 
 
-def sweep_changes(sweep: Sweep) -> Iterator[RowChange]:
-    """The rows of a whole sweep."""
-    for key, row in sweep.rows.items():
-        yield row_change(key, row)
+def take_sweep(replica: Replica, sweep: Sweep, folded: int | None) -> None:
+    """Take in a whole sweep; `folded` is the last own batch that its owner has folded."""
+    standing, others = replica.standing(sweep.partition, sweep.rows, ITEM_ROW)
+    replica.take(sweep.partition, [row_change(key, sweep.rows[key]) for key in others], folded, standing)

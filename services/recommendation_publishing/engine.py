@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from services.contracts.edge import Item
-from services.contracts.inner.item_state import CLOCK_KEY, ItemRow
-from services.contracts.inner.sweeps import Sweep, SweepReader
+from services.contracts.inner.item_state import CLOCK_KEY, ItemRow, decode_row, row_pieces
+from services.contracts.inner.sweeps import SweepReader
 from services.contracts.inner.user_state import UserRow
 from services.contracts.keys import content_features, item_hash
 from services.model import layout
 from services.model.config import ModelConfig
 from services.model.frozen import frozen_copy
+from services.model.packed import BLOCKS, form
 from services.model.popular import Popular
 from services.model.recommender import Query, Ranking, Recommender
 from services.model.replica import Replica
@@ -25,6 +26,9 @@ from services.recommendation_publishing.event_time import EventClock
 from services.recommendation_publishing.lists import Learned, nothing_learned
 from services.recommendation_publishing.rows import Received, UserRows
 from services.runtime.errors import FatalError
+
+ITEM_ROW = form(row_pieces(BLOCKS))
+"""The form in which item rows are read many at a time."""
 
 
 class ModelMismatchError(FatalError):
@@ -72,8 +76,9 @@ class Engine:
             self._configure(record["model"])
         sweep = self._sweeps.feed(partition, key, record)
         if sweep is not None:
-            changes = list(_changes(sweep))
-            self._replica.take(partition, changes, None)
+            standing, others = self._replica.standing(partition, sweep.rows, ITEM_ROW)
+            changes = [_change(key, sweep.rows[key]) for key in others]
+            self._replica.take(partition, changes, None, standing)
             self._recommender.rows_changed(changes)
 
     @property
@@ -158,15 +163,10 @@ class Engine:
         self._early_items = {}
 
 
-def _changes(sweep: Sweep) -> Iterator[RowChange]:
-    for key, row in sweep.rows.items():
-        number = item_hash(key) if layout.row_kind(key) == "item" else layout.reserved_hash(key)
-        yield _gone(key, number) if row is None else _change(key, number, row)
-
-
-def _change(key: str, number: int, row: ItemRow) -> RowChange:
+def _change(key: str, row: ItemRow | bytes | None) -> RowChange:
+    number = item_hash(key) if layout.row_kind(key) == "item" else layout.reserved_hash(key)
+    if row is None:
+        return RowChange(key, number, -1, 0, None)
+    if isinstance(row, bytes):
+        row = decode_row(row)
     return RowChange(key, number, row["slot"], row["c"], row["b"])
-
-
-def _gone(key: str, number: int) -> RowChange:
-    return RowChange(key, number, -1, 0, None)

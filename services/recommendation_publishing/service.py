@@ -9,8 +9,10 @@ from services.contracts.edge import codec_for, decode_item
 from services.contracts.inner import sweeps, user_state
 from services.contracts.inner.weights import RESERVED
 from services.model.config import ModelConfig
+from services.model.packed import rows_among
 from services.model.warm import compile_kernels
 from services.recommendation_publishing import avro
+from services.recommendation_publishing.engine import ITEM_ROW
 from services.recommendation_publishing.publisher import (
     ERASURES,
     ITEM_ROWS,
@@ -23,7 +25,7 @@ from services.recommendation_publishing.publisher import (
     Publisher,
 )
 from services.recommendation_publishing.settings import PublishingSettings
-from services.runtime.processor import DecodeError, Decoder, Processor
+from services.runtime.processor import DecodeError, Decoder, LeavesRows, Processor
 from services.runtime.registry import registry_of
 from services.runtime.service import run
 
@@ -40,7 +42,7 @@ def processors(settings: PublishingSettings, shard: str) -> list[Processor]:
     codecs = {topic: codec_for(topic, registry, settings.topic_prefix) for topic in TOPICS}
     decoders: dict[str, Decoder] = {
         ROWS: _keyed(_user_record),
-        ITEM_ROWS: _keyed(sweeps.decode),
+        ITEM_ROWS: LeavesRows(lambda keys, values: rows_among(keys, values, ITEM_ROW), _keyed(sweeps.decode)),
         # Reserved keys are control records of feature extraction; as a deletion of no item they do nothing here.
         ITEMS: _keyed(
             lambda key, value: (

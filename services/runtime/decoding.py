@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 
-from services.runtime.processor import Decoder, Slice, as_it_came
+from services.runtime.processor import Decoder, LeavesRows, Slice, as_it_came
 
 MESSAGE_LIMIT = 500
 """Characters of a reason that a dead letter carries."""
@@ -64,13 +65,14 @@ def _decoded(
     keys: Sequence[bytes | None], raw: Sequence[bytes | None], headers: Sequence[Any], decoder: Decoder
 ) -> tuple[list[Any], dict[int, ValueError]]:
     """(decoded values, why some places hold none)."""
-    values: list[Any] = []
+    values: list[Any] = list(raw)
     wrong: dict[int, ValueError] = {}
-    while (at := len(values)) < len(raw):
+    left = decoder.left(keys, raw) if isinstance(decoder, LeavesRows) else repeat(False)
+    for at, (is_left, key, value, header) in enumerate(zip(left, keys, raw, headers, strict=False)):
+        if is_left or value is None:
+            continue
         try:
-            for key, value, header in zip(keys[at:], raw[at:], headers[at:], strict=True):
-                values.append(None if value is None else decoder(key, value, tuple(header) if header else ()))
+            values[at] = decoder(key, value, tuple(header) if header else ())
         except ValueError as error:
-            wrong[len(values)] = error
-            values.append(None)
+            wrong[at] = error
     return values, wrong

@@ -33,6 +33,19 @@ def as_it_came(_key: bytes | None, value: bytes | None, _headers: Headers = ()) 
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class LeavesRows:
+    """A decoder that leaves most records as they came, for a processor that reads many at a time."""
+
+    left: Callable[[Sequence[bytes | None], Sequence[bytes | None]], Sequence[bool]]
+    """`left(keys, values)`: which records of a batch are well formed, so that they need no decoder."""
+    rest: Decoder
+
+    def __call__(self, key: bytes | None, value: bytes | None, headers: Headers) -> Any:
+        """Decode a record of the rest."""
+        return self.rest(key, value, headers)
+
+
 @dataclass(slots=True)
 class Slice:
     """Consecutive records of one partition, as parallel lists in offset order.
@@ -103,7 +116,7 @@ class Outputs:
         """Append one record."""
         self.records.append(Output(topic, key, value, partition, headers))
 
-    def send_all(self, topic: str, keys: Sequence[bytes], values: Sequence[bytes], partition: int) -> None:
+    def send_all(self, topic: str, keys: Sequence[bytes], values: Sequence[bytes | None], partition: int) -> None:
         """Append a record of each key and value."""
         self.records.extend(map(Output, repeat(topic), keys, values, repeat(partition)))
 

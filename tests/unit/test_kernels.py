@@ -30,7 +30,7 @@ TWINS = {
     "test_fold.py::test_pairs_are_counts_by_neighbour": "fold: fold_pairs pair_code",
     "test_fold.py::test_the_weakest_entry_is_the_first_of_the_lowest": "fold: _weakest",
     "test_fold.py::test_the_last_list_stays": "fold: fold_replace",
-    "test_topk.py::test_top_k_is_exact": "topk: _weaker offer push",
+    "test_topk.py::test_top_k_is_exact": "topk: _weaker offer push weigh",
     "kernels/test_small.py::test_a_sorted_range_is_a_set": "topk: excluded",
     "test_users.py::test_history_keeps_the_newest": "users: history_push",
     "kernels/test_counting.py::test_users_are_counted_as_the_plain_ones": "users: category_count seen_add",
@@ -85,11 +85,15 @@ TWINS = {
         "kernels.cold: pull_of score_all; kernels.untouched: personal_scores _copy_told _count_told _tells",
     "kernels/test_untouched.py::test_untouched_items_take_their_places":
         "kernels.untouched: add_untouched _put_in _unlisted",
+    "test_packed.py::test_written_rows_are_the_codecs": "kernels.packed: write_rows _head",
+    "test_packed.py::test_rows_that_stand_are_taken_in_as_they_came":
+        "kernels.packed: set_rows standing _fits _named _read_fields _room",
+    "test_packed.py::test_damage_is_left_to_the_decoder": "kernels.packed: are_rows",
     "test_texts.py::test_text_is_what_python_decodes": "texts: is_text",
     "test_texts.py::test_equal_texts_have_one_number": "texts: number same",
     "test_users.py::test_seen_chunks_of_many_users_come_at_once": "kernels.seen: seen_set",
     "../feature_extraction/test_hashing.py::test_blake2b_is_that_of_hashlib":
-        "feature_extraction.hashing: blake2b_64 _compress _load _mix",
+        "feature_extraction.hashing: blake2b_64 _compress _load _mix; kernels.wire: get_eight",
     "../feature_extraction/test_hashing.py::test_crc_is_that_of_zlib": "feature_extraction.hashing: crc32",
     "../feature_extraction/test_interactions.py::test_columns_are_what_the_codec_gives":
         "feature_extraction.interactions: _put_context _put_optional _put_text _put_time _put_value _read_all"
@@ -98,22 +102,22 @@ TWINS = {
     "../feature_extraction/test_served.py::test_bodies_are_what_the_codec_gives":
         "feature_extraction.served: _pass_optional_longs _pass_optional_text _pass_texts _read_all _read_items"
         " _read_one _write; feature_extraction.kernels.avro: pass_bytes",
-    "../feature_extraction/test_wire.py::test_numbers_are_the_librarys":
-        "feature_extraction.kernels.wire: get_int put_int",
-    "../feature_extraction/test_wire.py::test_hashes_are_the_librarys": "feature_extraction.kernels.wire: put_unsigned",
-    "../feature_extraction/test_wire.py::test_floats_are_the_librarys":
-        "feature_extraction.kernels.wire: get_double put_double",
-    "../feature_extraction/test_wire.py::test_texts_bytes_and_lists_are_the_librarys":
-        "feature_extraction.kernels.wire: get_array get_bytes get_size get_text put_array put_binary put_size put_text",
-    "../feature_extraction/test_wire.py::test_pieces_are_what_always_stands_there":
-        "feature_extraction.kernels.wire: get_piece put_bytes put_piece",
-    "../feature_extraction/test_wire.py::test_words_are_little_endian":
-        "feature_extraction.kernels.wire: put_big put_word",
+    "kernels/test_wire.py::test_numbers_are_the_librarys":
+        "kernels.wire: get_int put_int",
+    "kernels/test_wire.py::test_hashes_are_the_librarys": "kernels.wire: put_unsigned",
+    "kernels/test_wire.py::test_floats_are_the_librarys":
+        "kernels.wire: get_double put_double",
+    "kernels/test_wire.py::test_texts_bytes_and_lists_are_the_librarys":
+        "kernels.wire: get_array get_bytes get_size get_text put_array put_binary put_size put_text",
+    "kernels/test_wire.py::test_pieces_are_what_always_stands_there":
+        "kernels.wire: get_piece put_bytes put_piece",
+    "kernels/test_wire.py::test_words_are_little_endian":
+        "kernels.wire: put_big put_word",
     "../feature_extraction/test_columns.py::test_columns_are_the_plain_extractor":
         "feature_extraction.kernels.batch: extract hash_items sort_out _take;"
         " feature_extraction.kernels.features: put_digits put_feature put_name _put_context _put_list _put_preference;"
         " feature_extraction.kernels.lists: attribute propensity_of rank_in read_lists _drawn _read_list;"
-        " feature_extraction.kernels.rows: read_rows write_rows _entries _read_row _tastes _word _write_row;"
+        " feature_extraction.kernels.rows: read_rows write_rows _entries _read_row _tastes _write_row;"
         " feature_extraction.kernels.rules: advance_session event_time is_repeat prefer preference_factor rate remember"
         " response_time _cut _holds _in_window",
     "../model_update/test_columns.py::test_columns_are_what_the_decoder_gives":

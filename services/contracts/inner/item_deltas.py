@@ -40,6 +40,8 @@ class Deltas(TypedDict):
     h: bytes
     """Their hashes, uint64[len(ids)] little-endian."""
     blocks: dict[str, DeltaBlock]
+    behind: NotRequired[bool]
+    """True when the batch was about as large as its shard takes, so that more was probably waiting."""
 
 
 class BatchSeal(TypedDict):

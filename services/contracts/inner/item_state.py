@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict, cast
 
 from services.contracts.inner.codec import pack, unpack
@@ -40,6 +41,18 @@ class Clock(TypedDict):
 def encode(record: ItemRow | Clock) -> bytes:
     """Encode one item-state record."""
     return pack(record)
+
+
+def row_pieces(blocks: Sequence[str]) -> list[bytes]:
+    """What always stands in the bytes of a row: before its offset, its count, its slot, and the bytes of each block.
+
+    Args:
+        blocks: names of its at most 15 blocks, in order.
+    """
+    fields, named = b"\x85", bytes([0x80 | len(blocks)])
+    first, *others = [pack(name) for name in blocks]
+    marks = [fields + pack("v") + pack(VERSION) + pack("o"), pack("c"), pack("slot")]
+    return [*marks, pack("b") + named + first, *others]
 
 
 def decode_row(value: bytes) -> ItemRow:

@@ -14,8 +14,8 @@ class Sweep:
     """All rows of one item partition that changed since the clock record before this one."""
 
     partition: int
-    rows: dict[str, ItemRow | None]
-    """{row key: row, or None for an evicted one}, the newest of each."""
+    rows: dict[str, ItemRow | bytes | None]
+    """{row key: row, its bytes where they were left as they came, or None for an evicted one}, the newest of each."""
     clock: Clock
 
 
@@ -23,7 +23,7 @@ class Sweep:
 class SweepReader:
     """Collects the rows of each item partition until the clock record that seals them."""
 
-    _open: dict[int, dict[str, ItemRow | None]] = field(default_factory=dict)
+    _open: dict[int, dict[str, ItemRow | bytes | None]] = field(default_factory=dict)
 
     def feed(self, partition: int, key: bytes, record: Any) -> Sweep | None:
         """Take one decoded item-state record in log order; returns the sweep that a clock record seals.
@@ -31,7 +31,7 @@ class SweepReader:
         Args:
             partition: item partition.
             key: the record's key.
-            record: what `decode` made of the value.
+            record: what `decode` made of the value, or the bytes of a row.
         """
         if key == item_state.CLOCK_KEY:
             return Sweep(partition, self._open.pop(partition, {}), record) if record is not None else None

@@ -13,6 +13,7 @@ import numpy as np
 from services.contracts.edge import EdgeCodec
 from services.model.arrays import I64, U8
 from services.model.jit import kernel
+from services.model.kernels.wire import get_eight
 from services.model.texts import is_text
 
 _SECOND = 2
@@ -63,10 +64,7 @@ def get_double(buffer: U8, at: Any, end: int) -> Any:
     """A float of 64 bits."""
     if at < 0 or end - at < _DOUBLE_BYTES:
         return 0.0, np.int64(-1)
-    bits = np.uint64(0)
-    for i in range(_DOUBLE_BYTES):
-        bits |= np.uint64(buffer[at + i]) << np.uint64(8 * i)
-    return np.uint64(bits).view(np.float64), np.int64(at + _DOUBLE_BYTES)
+    return np.uint64(get_eight(buffer, at)).view(np.float64), np.int64(at + _DOUBLE_BYTES)
 
 
 @kernel

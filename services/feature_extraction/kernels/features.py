@@ -14,7 +14,9 @@ from services.feature_extraction.interactions import EVENT_ID, ITEM, LIST, TYPE,
 from services.feature_extraction.kernels import lists
 from services.feature_extraction.kernels.lists import NONE, UNKNOWN, Served, propensity_of
 from services.feature_extraction.kernels.rows import POSITION, SESSION, TASTES, Rows
-from services.feature_extraction.kernels.wire import (
+from services.model.arrays import F64, I64, U8, U32, U64
+from services.model.jit import kernel
+from services.model.kernels.wire import (
     put_binary,
     put_double,
     put_int,
@@ -24,8 +26,6 @@ from services.feature_extraction.kernels.wire import (
     put_unsigned,
     put_word,
 )
-from services.model.arrays import F64, I64, U8, U32, U64
-from services.model.jit import kernel
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS

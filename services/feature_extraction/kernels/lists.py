@@ -8,9 +8,9 @@ import msgpack
 import numpy as np
 
 from services.contracts.inner.extraction_state import VERSION
-from services.feature_extraction.kernels.wire import get_array, get_bytes, get_double, get_int, get_piece, get_text
 from services.model.arrays import I64, U8
 from services.model.jit import kernel
+from services.model.kernels.wire import get_array, get_bytes, get_double, get_int, get_piece, get_text
 
 _HASH_BYTES = 8
 COLUMNS = 8

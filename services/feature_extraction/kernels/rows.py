@@ -8,10 +8,14 @@ import msgpack
 import numpy as np
 
 from services.contracts.inner.extraction_state import CHUNK_ENTRIES, ENTRY_BYTES, VERSION
-from services.feature_extraction.kernels.wire import (
+from services.model.arena import pointers
+from services.model.arrays import F64, I64, U8, U32, U64
+from services.model.jit import kernel
+from services.model.kernels.wire import (
     get_array,
     get_bytes,
     get_double,
+    get_eight,
     get_int,
     get_piece,
     put_array,
@@ -21,9 +25,6 @@ from services.feature_extraction.kernels.wire import (
     put_piece,
     put_unsigned,
 )
-from services.model.arena import pointers
-from services.model.arrays import F64, I64, U8, U32, U64
-from services.model.jit import kernel
 
 CATEGORIES_ROOM = 64
 """Categories that a row may have beyond the configured number: those of the event's item before the weakest go."""
@@ -93,19 +94,10 @@ def row_bytes(rows: Rows) -> int:
 
 
 @kernel
-def _word(buffer: U8, at: int) -> Any:
-    """Eight bytes, little-endian."""
-    word = np.uint64(0)
-    for i in range(8):
-        word |= np.uint64(buffer[at + i]) << np.uint64(8 * i)
-    return word
-
-
-@kernel
 def _entries(buffer: U8, at: Any, size: Any, window: U64, to: Any) -> None:
     """Copy the entries of a window."""
     for i in range(at, at + size, ENTRY_BYTES):
-        window[to, 0], window[to, 1] = _word(buffer, i), _word(buffer, i + 8)
+        window[to, 0], window[to, 1] = get_eight(buffer, i), get_eight(buffer, i + 8)
         to += 1
 
 

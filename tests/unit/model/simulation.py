@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.contracts.inner import item_state
 from services.model.config import ModelConfig
 from services.model.events import EventBatch, event_seed, ragged
+from services.model.layout import row_kind
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
 from services.model.rows import DeltaSet, RowChange
+from services.model_update.wire import ITEM_ROW, row_record
 
 MIXER = 0x9E3779B97F4A7C15
 CATEGORY = 1 << 28
@@ -25,6 +28,12 @@ def item_hash(item: int) -> int:
 def plain_content(item: int) -> list[int]:
     """Content features of an item: one of five categories, and the item's number."""
     return [CATEGORY | item % 5, item]
+
+
+def wire(change: RowChange) -> bytes | None:
+    """An item row as its record; None for all else, which replicas take in row by row."""
+    row = row_record(change, 7) if row_kind(change.key) == "item" else None
+    return None if row is None else item_state.encode(row)
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,11 @@ class World:
             return
         changes = [change for sweep in sweeps for change in _last(sweep.changes)]
         epoch, batch = sweeps[-1].folded.get(number, (-1, -1))
-        shard.learner.replica.take(partition, _last(changes), batch if epoch == shard.epoch else None)
+        rows = {change.key: change for change in _last(changes)}
+        replica = shard.learner.replica
+        standing, others = replica.standing(partition, {key: wire(change) for key, change in rows.items()}, ITEM_ROW)
+        folded = batch if epoch == shard.epoch else None
+        replica.take(partition, [rows[key] for key in others], folded, standing)
         shard.taken[partition] += len(sweeps)
         shard.clock[partition] = sweeps[-1].clock
 

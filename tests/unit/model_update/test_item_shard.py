@@ -14,7 +14,7 @@ from services.model_update.item_shard import ItemShard
 from services.model_update.learning import Part
 from services.model_update.mismatch import ModelMismatchError
 from services.model_update.owned import OwnedPartition
-from services.model_update.pace import SweepPace
+from services.model_update.pace import BEHIND_MS, SweepPace
 from services.model_update.user_shard import UserShard, split
 from services.runtime.testing import Driver
 from tests.unit.model_update.world import SMALL, TOPICS, Event, World
@@ -167,6 +167,42 @@ def test_the_pace_pays_for_the_bytes() -> None:
     pace.swept(2000, 300_000)
     pace.swept(2000, 300_000)
     assert pace.due_ms == 2600
+
+
+def test_the_pace_gives_way_to_learning() -> None:
+    """Full learning batches put a sweep off, four times as long at most, and no longer than they go on coming."""
+    pace = SweepPace(100, 1_000_000)
+    pace.behind(1000)
+    assert pace.due_ms == 0
+    pace.swept(1000, 5_000_000)
+    assert pace.due_ms == 6000
+    pace.behind(5000)
+    assert pace.due_ms == 5000 + BEHIND_MS
+    pace.behind(30_000)
+    assert pace.due_ms == 21_000
+    pace.swept(40_000, 1000)
+    pace.behind(40_000)
+    assert pace.due_ms == 40_100
+
+
+@pytest.mark.parametrize(("largest", "wait_ms"), [(20, 10 + BEHIND_MS), (22, 10 + BEHIND_MS), (23, 1000)])
+def test_full_batches_put_the_next_sweep_off(largest: int, wait_ms: int) -> None:
+    """A user shard says so with its deltas when its batch was full, and the item shard then waits longer."""
+    world = World(max_events=largest)
+    events = [Event(k % 4, k % 9) for k in range(20)]
+    world.produce(*events)
+    world.users[0].drain()
+    first = slow(world).step(commit=False).to("item-state")
+    a_second = sum(len(output.key or b"") + len(output.value or b"") for output in first)
+    driver = Driver(ItemShard(SMALL, 0, a_second), world.logs, epoch=99)
+    driver.open(0)
+    driver.step()
+    world.produce(*events)
+    world.users[0].drain()
+    began = driver.now_ms
+    driver.now_ms += 10
+    assert driver.step().outputs == []
+    assert driver.processor.wake_at() == pytest.approx(began + wait_ms, abs=2)
 
 
 def test_split_keeps_ranges_and_order() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.feature_extraction.kernels import wire
+from services.model.kernels import wire
 
 MARGIN = bytes(wire.LONGEST_NUMBER)
 NUMBERS = st.one_of(

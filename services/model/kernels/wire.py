@@ -54,6 +54,15 @@ def get_double(buffer: U8, at: int) -> Any:
 
 
 @kernel
+def get_eight(buffer: U8, at: int) -> Any:
+    """Eight bytes as a uint64, little-endian."""
+    word = np.uint64(0)
+    for i in range(8):
+        word |= np.uint64(buffer[at + i]) << np.uint64(8 * i)
+    return word
+
+
+@kernel
 def get_size(buffer: U8, at: Any, short: int, mask: int, mark: int, marks: int) -> Any:
     """The size in the head of a text, of bytes or of an array.
 
@@ -106,29 +115,28 @@ def get_piece(buffer: U8, at: int, end: int, pieces: U8, ends: I64, piece: Any) 
     first = ends[piece - 1] if piece else 0
     if at < 0 or at + ends[piece] - first > end:
         return -1
-    for i in range(first, ends[piece]):
-        if buffer[at] != pieces[i]:
+    size, here, there = ends[piece] - first, np.uint64(at), np.uint64(first)
+    for i in range(np.uint64(size)):
+        if buffer[here + i] != pieces[there + i]:
             return -1
-        at += 1
-    return at
+    return at + size
 
 
 @kernel
 def put_piece(out: U8, at: int, pieces: U8, ends: I64, piece: Any) -> int:
     """Write bytes that are always the same; returns the end, as all that put do."""
-    for i in range(ends[piece - 1] if piece else 0, ends[piece]):
-        out[at] = pieces[i]
-        at += 1
-    return at
+    first = ends[piece - 1] if piece else 0
+    return put_bytes(out, at, pieces, first, ends[piece] - first)
 
 
 @kernel
 def put_bytes(out: U8, at: int, buffer: U8, start: int, size: int) -> int:
     """Copy bytes."""
-    for i in range(start, start + size):
-        out[at] = buffer[i]
-        at += 1
-    return at
+    # Indices without a sign cannot count from the end of an array: the loop is then compiled to moves of many bytes.
+    to, source = np.uint64(at), np.uint64(start)
+    for i in range(np.uint64(size)):
+        out[to + i] = buffer[source + i]
+    return at + size
 
 
 @kernel
