@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from services.runtime.at_least_once import AtLeastOnce
 from services.runtime.checkpoint import CheckpointStore
 from services.runtime.client import consumer_config, make_admin, member_config, producer_config, transactional_config
 from services.runtime.deadletters import DeadLetters
@@ -25,7 +26,7 @@ from services.runtime.settings import RuntimeSettings
 from services.runtime.source import Source
 from services.runtime.tasks import Position, Task
 from services.runtime.trouble import Trouble
-from services.runtime.writer import AtLeastOnce, ExactlyOnce, Sending, Writer
+from services.runtime.writer import ExactlyOnce, Sending, Writer
 
 _ASK_TIMEOUT_S = 5.0
 _ASK_AGAIN_S = 5.0

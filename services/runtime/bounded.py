@@ -31,14 +31,24 @@ class Bounded:
         Raises:
             StuckError: it did not return in time.
         """
+        self.begin(call)
+        if not self.ended(timeout_s):
+            self.stuck = True
+            raise StuckError(f"the Kafka client did not return from a call within {timeout_s:.0f} s")
+
+    def begin(self, call: Callable[[], object]) -> None:
+        """Begin a call; `ended` must say that it has ended before the next one."""
         self._calls.put(call)
+
+    def ended(self, timeout_s: float) -> bool:
+        """Whether the call that was begun ends within this time; raises what it raised."""
         try:
             failure = self._answers.get(timeout=timeout_s)
         except Empty:
-            self.stuck = True
-            raise StuckError(f"the Kafka client did not return from a call within {timeout_s:.0f} s") from None
+            return False
         if failure is not None:
             raise failure
+        return True
 
     def close(self) -> None:
         """End the thread, unless a call holds it."""

@@ -1,4 +1,4 @@
-"""Writing one step: exactly-once as one transaction, at-least-once as produce, flush, commit."""
+"""Writing one step: what both deliveries share, and exactly-once as one transaction."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from services.runtime.processor import Output
 from services.runtime.tasks import Position
 from services.runtime.trouble import Trouble
 
-_CALL_TIMEOUT_S = 5.0
-_STUCK_AFTER_S = 3 * _CALL_TIMEOUT_S
+CALL_TIMEOUT_S = 5.0
+_STUCK_AFTER_S = 3 * CALL_TIMEOUT_S
 _BACKOFF_S = 0.05
 _BUFFER_WAIT_S = 0.05
 _MOST_FATAL = 4
 """A client has one fatal error in its life; the bound is for one that would tell of it for ever."""
 
-_FENCED = frozenset(
+FENCED = frozenset(
     {
         KafkaError._FENCED,
         KafkaError.PRODUCER_FENCED,
@@ -176,7 +176,7 @@ class ExactlyOnce:
 
     def begin(self) -> None:
         """Register the transactional id: an open transaction of a dead incarnation is aborted, a zombie fenced."""
-        self._call("init_transactions", lambda: self._producer.init_transactions(_CALL_TIMEOUT_S))
+        self._call("init_transactions", lambda: self._producer.init_transactions(CALL_TIMEOUT_S))
 
     def write(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
         """One transaction: begin, produce, send positions, commit.
@@ -191,7 +191,7 @@ class ExactlyOnce:
             except AbortedError as error:
                 self._abort(error, again=True)
                 self._prepare(outputs, offsets)
-            self._call("commit_transaction", lambda: self._producer.commit_transaction(_CALL_TIMEOUT_S))
+            self._call("commit_transaction", lambda: self._producer.commit_transaction(CALL_TIMEOUT_S))
             self._open = False
         except AbortedError as error:
             self._abort(error)
@@ -234,7 +234,7 @@ class ExactlyOnce:
             return
         if self._open and not self._stuck:
             try:
-                self._producer.abort_transaction(_CALL_TIMEOUT_S)
+                self._producer.abort_transaction(CALL_TIMEOUT_S)
             except KafkaException as error:
                 self._sending.log.warning("transaction.left_open", error=error.args[0].str())
         self._sending.hear()
@@ -255,14 +255,14 @@ class ExactlyOnce:
         self._call(
             "send_offsets",
             lambda: self._bounded.run(
-                lambda: send(positions, self._members.metadata(), _CALL_TIMEOUT_S), _STUCK_AFTER_S
+                lambda: send(positions, self._members.metadata(), CALL_TIMEOUT_S), _STUCK_AFTER_S
             ),
         )
 
     def _abort(self, reason: AbortedError, *, again: bool = False) -> None:
         self._sending.log.warning("transaction.abort", reason=str(reason), again=again)
         self._sending.metrics.add("aborts_total")
-        self._call("abort_transaction", lambda: self._producer.abort_transaction(_CALL_TIMEOUT_S))
+        self._call("abort_transaction", lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
         self._open = False
 
     def _call(self, doing: str, call: Callable[[], None]) -> None:
@@ -289,7 +289,7 @@ class ExactlyOnce:
                             f"{doing}: undecided after {self._timeout_s:.0f} s ({error.str()})"
                         ) from failure
                     time.sleep(_BACKOFF_S)
-                elif error.code() in _FENCED:
+                elif error.code() in FENCED:
                     # The member was fenced, not the producer: the transaction could be aborted, but to what end.
                     raise fatal(doing, error) from failure
                 elif error.txn_requires_abort():
@@ -298,69 +298,10 @@ class ExactlyOnce:
                     raise fatal(doing, error) from failure
 
 
-class AtLeastOnce:
-    """Produce, flush, then commit: after a crash in between, outputs repeat."""
-
-    def __init__(self, sending: Sending, members: Members, failed: list[KafkaError]) -> None:
-        """`failed`: where the producer's callback puts the errors of messages that the client gave up."""
-        self._sending = sending
-        self._producer = sending.producer
-        self._members = members
-        self._failed = failed
-        self._left: dict[Position, int] = {}
-
-    def begin(self) -> None:
-        """Nothing to register."""
-
-    def write(self, outputs: Sequence[Output], offsets: Mapping[Position, int]) -> None:
-        """Produce, wait until every record is acknowledged, commit the positions."""
-        self._sending.send(outputs)
-        self._flush()
-        if self._failed:
-            error = self._failed[0]
-            self._failed.clear()
-            # Records before and after it may stand: they repeat, which at-least-once allows.
-            raise AbortedError(f"a record was not delivered: {error.str()} ({error.name()})")
-        self._left.update(offsets)
-        self.settle()
-
-    def _flush(self) -> None:
-        try:
-            while self._producer.flush(_CALL_TIMEOUT_S):
-                self._sending.waiting("flush", KafkaError(KafkaError._TIMED_OUT))
-        except KafkaException as failure:
-            # A flush calls back, and so raises what a callback tells of.
-            raise fatal("flush", failure.args[0]) from failure
-
-    def settle(self) -> None:
-        """Commit what is left over. A refusal is not an error: the group decides whose the partitions are."""
-        if not self._left:
-            return
-        try:
-            self._members.commit(self._sending.partitions(self._left))
-        except KafkaException as failure:
-            error = failure.args[0]
-            if error.fatal() or error.code() in _FENCED:
-                raise fatal("commit", error) from failure
-            self._sending.waiting("commit", error)
-        else:
-            self._left.clear()
-
-    def lost(self, positions: Mapping[Position, int]) -> None:
-        """The partitions are no longer ours: their left-over positions may not be committed."""
-        for position in positions:
-            self._left.pop(position, None)
-
-    def close(self) -> None:
-        """Drop what is not acknowledged; nothing after the last `write`."""
-        self._sending.hear()
-        self._producer.purge()
-
-
 def fatal(doing: str, error: KafkaError) -> FatalError:
     """The exception for an error that ends the process, in words that say what to do."""
     # A fatal consumer error carries its cause in its text only.
-    if error.code() in _FENCED or "fenced" in error.str():
+    if error.code() in FENCED or "fenced" in error.str():
         return FencedError(
             f"{doing}: fenced ({error.name()}). Another process runs under this replica's name and has taken over; "
             "give every replica its own STREAMREC_INSTANCE."

@@ -8,10 +8,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from services.runtime.assembly import build
+from services.runtime.at_least_once import AtLeastOnce
 from services.runtime.errors import AbortedError
 from services.runtime.settings import RuntimeSettings
 from services.runtime.source import Source
-from services.runtime.writer import AtLeastOnce, Sending
+from services.runtime.writer import Sending
 from tests.runtime.conftest import Cluster, Faults, Running
 
 SOME = [(b"k", b"v%d" % number) for number in range(300)]

@@ -1,19 +1,23 @@
-"""What the exactly-once writer does about a connection that was broken; its transactions are tested on a broker."""
+"""What the writers do about a connection that was broken; transactions are tested on a broker."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from services.runtime import at_least_once
+from services.runtime.at_least_once import AtLeastOnce
 from services.runtime.errors import FatalError, FencedError, StuckError
 from services.runtime.log import logger
 from services.runtime.metrics import Metrics
 from services.runtime.processor import Output
 from services.runtime.trouble import Trouble
-from services.runtime.writer import AtLeastOnce, ExactlyOnce, Sending
+from services.runtime.writer import ExactlyOnce, Sending
 
 POSITIONS = {("in", 0): 7}
 FATAL = KafkaException(KafkaError(KafkaError._FENCED, "taken", fatal=True))
@@ -51,6 +55,9 @@ class Client:
         """Callbacks."""
         self.tell()
         return 0
+
+    def purge(self) -> None:
+        """Nothing is left."""
 
 
 class Members:
@@ -150,3 +157,76 @@ def test_a_flush_that_meets_a_fatal_error_says_which() -> None:
     sending = Sending(cast(Any, client), "", Metrics(), trouble, lambda: None)
     with pytest.raises(FatalError, match=r"flush: out of order \(OUT_OF_ORDER_SEQUENCE_NUMBER\)"):
         AtLeastOnce(sending, Members(), []).write((), POSITIONS)
+
+
+class Away(Members):
+    """A group whose coordinator is away: a commit does not return before it is back, or is refused then."""
+
+    def __init__(self) -> None:
+        self.back = threading.Event()
+        self.refusal: Exception | None = None
+        self.committed: list[dict[int, int]] = []
+
+    def commit(self, offsets: Any) -> None:
+        """Wait, and take the positions."""
+        assert self.back.wait(30)
+        if self.refusal is not None:
+            raise self.refusal
+        self.committed.append({place.partition: place.offset for place in offsets})
+
+
+def _at_least_once(monkeypatch: pytest.MonkeyPatch, members: Away) -> AtLeastOnce:
+    monkeypatch.setattr(at_least_once, "CALL_TIMEOUT_S", 0.01)
+    sending = Sending(cast(Any, Client()), "", Metrics(), Trouble(logger()), lambda: None)
+    return AtLeastOnce(sending, members, [])
+
+
+def _settled(writer: AtLeastOnce, holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        writer.settle()
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("not settled")
+
+
+def test_a_commit_that_does_not_return_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the coordinator is away, writing goes on; what it was to commit is committed when it is back."""
+    members = Away()
+    writer = _at_least_once(monkeypatch, members)
+    writer.write((), {("in", 0): 7, ("in", 1): 3})
+    writer.write((), {("in", 0): 9})
+    assert members.committed == []
+    members.back.set()
+    _settled(writer, lambda: len(members.committed) == 2)
+    # The second commit has what came after the first was asked for, and no more.
+    assert members.committed == [{0: 7, 1: 3}, {0: 9}]
+    writer.settle()
+    assert len(members.committed) == 2
+    writer.close()
+
+
+def test_a_commit_that_is_refused_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group refuses a commit of an old generation, and takes it later, without what is lost meanwhile."""
+    members = Away()
+    members.refusal = KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
+    members.back.set()
+    writer = _at_least_once(monkeypatch, members)
+    writer.write((), {("in", 0): 7, ("in", 1): 3})
+    writer.lost({("in", 1): 3})
+    members.refusal = None
+    _settled(writer, lambda: bool(members.committed))
+    assert members.committed[-1] == {0: 7}
+    writer.close()
+
+
+def test_a_commit_that_never_returns_needs_new_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute a commit is taken for lost, with its client."""
+    members = Away()
+    writer = _at_least_once(monkeypatch, members)
+    writer.write((), POSITIONS)
+    monkeypatch.setattr(at_least_once, "_STUCK_AFTER_S", 0.0)
+    with pytest.raises(StuckError, match="did not return from a commit"):
+        writer.settle()
+    members.back.set()
+    writer.close()
