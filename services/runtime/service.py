@@ -29,6 +29,7 @@ from services.runtime.loop import Loop
 from services.runtime.processor import Processor
 from services.runtime.replica import Replica
 from services.runtime.settings import RuntimeSettings, SettingsError
+from services.runtime.trouble import CUT_OFF
 
 S = TypeVar("S", bound=RuntimeSettings)
 
@@ -93,12 +94,9 @@ class _Service:
         server = self._listen()
         try:
             self._say_start(server.port)
-            if not admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
+            loops = self._first_loops(replica)
+            if loops is None:
                 return EXIT_OK
-            processors = self._make(self._settings, replica.instance)
-            self._check_topics(processors)
-            with naming_properties(self._settings):
-                loops = [build(processor, self._settings, replica) for processor in processors]
             server.watch([loop.watch for loop in loops], [loop.metrics for loop in loops])
             return self._drive(loops)
         except (admin.TopicsError, admin.BrokerUnavailableError, FatalError, RegistryError) as error:
@@ -123,6 +121,21 @@ class _Service:
             raise SettingsError(f"{name}: cannot listen on {host}:{port} ({error.strerror}). {remedy}") from None
         server.start()
         return server
+
+    def _first_loops(self, replica: Replica) -> list[Loop] | None:
+        """The loops, once a broker has answered all that is asked at a start; None when told to stop before."""
+        while admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
+            try:
+                processors = self._make(self._settings, replica.instance)
+                self._check_topics(processors)
+                with naming_properties(self._settings):
+                    return [build(processor, self._settings, replica) for processor in processors]
+            except KafkaException as failure:
+                # It answered, and went away before it had answered everything.
+                if failure.args[0].code() not in CUT_OFF:
+                    raise
+                self._say_waiting(failure.args[0].str())
+        return None
 
     def _drive(self, loops: Sequence[Loop]) -> int:
         self._loops = list(loops)

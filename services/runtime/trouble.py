@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError
 from services.runtime.log import Log, Throttle
 
 _RECENT_S = 120.0
-_CUT_OFF = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
+CUT_OFF = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT})
 
 
 class Trouble:
@@ -23,7 +23,7 @@ class Trouble:
 
     def __call__(self, error: KafkaError) -> None:
         """Note an error that a client reports of itself."""
-        if error.code() in _CUT_OFF:
+        if error.code() in CUT_OFF:
             self._cut_off_at = time.monotonic()
         if self._throttle.due(error.name()):
             self.log.warning("kafka.trouble", error=error.str(), code=error.name())

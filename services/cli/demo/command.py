@@ -83,6 +83,10 @@ def demo(  # noqa: PLR0913 - one parameter per option
         raise typer.Exit(1)
 
 
+class _Interrupted(KeyboardInterrupt):
+    """A KeyboardInterrupt itself makes Python end by SIGINT, whatever the exit code, when it came inside of an exec."""
+
+
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the demo as Ctrl-C does: in order. While it stops, none of them cuts it short.
@@ -96,7 +100,7 @@ def _ended_by_signals() -> Iterator[None]:
         came.append(given)
         for number in (*_SIGNALS, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        raise _Interrupted
 
     before = {number: signal.signal(number, interrupt) for number in (*_SIGNALS, signal.SIGINT)}
     try:

@@ -19,6 +19,7 @@ from services.recommendation_publishing.engine import ModelMismatchError as Publ
 from services.runtime import admin, service
 from services.runtime.errors import FencedError, StuckError
 from services.runtime.log import configure, logger
+from services.runtime.processor import Inputs
 from services.runtime.settings import RuntimeSettings, SettingsError
 from services.runtime.trouble import Trouble
 
@@ -95,6 +96,43 @@ def test_a_refusal_without_an_explanation_has_its_traceback(built: list[Loop]) -
         _guard(Loop(REFUSED))
     assert [line["event"] for line in logs] == ["loop.crashed"]
     assert not built
+
+
+def _starting(monkeypatch: pytest.MonkeyPatch, *answers: BaseException | None) -> Any:
+    """Start a service; the topics are asked for once for each answer."""
+    waiting = iter(answers)
+
+    def require_topics(*_: Any) -> None:
+        answer = next(waiting)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(admin, "require_topics", require_topics)
+    monkeypatch.setattr(admin, "wait_for_broker", lambda *_, **__: True)
+    monkeypatch.setattr(service, "build", lambda *_: "loop")
+    made = service._Service("svc", RuntimeSettings(), lambda *_: [cast(Any, Named())])
+    return made._first_loops(cast(Any, Named()))
+
+
+class Named:
+    """A processor without topics, or a replica."""
+
+    instance = "a"
+    inputs = Inputs(leading="in")
+
+
+def test_a_broker_that_goes_away_while_a_service_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answered, and is gone when it is asked for the topics: the service asks again."""
+    gone = KafkaException(KafkaError(KafkaError._TRANSPORT))
+    with capture_logs() as logs:
+        assert _starting(monkeypatch, gone, gone, None) == ["loop"]
+    assert [line["event"] for line in logs] == ["service.waiting", "service.waiting"]
+
+
+def test_what_a_broker_refuses_at_a_start_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal would be repeated for ever: the service ends and says it."""
+    with pytest.raises(KafkaException):
+        _starting(monkeypatch, KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)), None)
 
 
 @pytest.fixture
