@@ -85,7 +85,6 @@ class AtLeastOnce:
     def _undecided(self) -> None:
         waited_s = time.monotonic() - self._asked_at
         if waited_s > _STUCK_AFTER_S:
-            self._bounded.stuck = True
             raise StuckError(f"the Kafka client did not return from a commit within {waited_s:.0f} s")
         self._sending.waiting("commit", KafkaError(KafkaError._TIMED_OUT))
 

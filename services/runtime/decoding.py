@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any, NamedTuple
 
 from confluent_kafka import Message
@@ -67,8 +66,8 @@ def _decoded(
     """(decoded values, why some places hold none)."""
     values: list[Any] = list(raw)
     wrong: dict[int, ValueError] = {}
-    left = decoder.left(keys, raw) if isinstance(decoder, LeavesRows) else repeat(False)
-    for at, (is_left, key, value, header) in enumerate(zip(left, keys, raw, headers, strict=False)):
+    left = decoder.left(keys, raw) if isinstance(decoder, LeavesRows) else [False] * len(raw)
+    for at, (is_left, key, value, header) in enumerate(zip(left, keys, raw, headers, strict=True)):
         if is_left or value is None:
             continue
         try:

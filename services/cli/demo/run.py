@@ -117,7 +117,7 @@ def run(plan: Plan, settings: KafkaSettings, screen: Screen) -> Report:
         _prelude(plan, traffic, fleet, screen)
         report.setup_s = time.monotonic() - began
         screen.step(f"replaying at {plan.rate:,.0f} events/s")
-        look = _looker(plan, traffic, settings, screen)
+        look = _looker(plan, traffic, stack.enter_context(LagReader(settings)), screen)
         report.stream_s = _replay(plan, traffic, fleet, look, screen.state)
         screen.step("waiting for the last lists")
         _settle(traffic, fleet, look, _DRAIN_S)
@@ -182,9 +182,9 @@ def _settle(traffic: Traffic, fleet: Fleet, look: Callable[[], None], seconds: f
         time.sleep(_DRAW_S)
 
 
-def _looker(plan: Plan, traffic: Traffic, settings: KafkaSettings, screen: Screen) -> Callable[[], None]:
+def _looker(plan: Plan, traffic: Traffic, lag: LagReader, screen: Screen) -> Callable[[], None]:
     """A function that takes the figures of the moment and shows them; the lag it asks for once in a while."""
-    state, lag, next_lag = screen.state, LagReader(settings), 0.0
+    state, next_lag = screen.state, 0.0
 
     def look() -> None:
         nonlocal next_lag
