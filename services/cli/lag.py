@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -106,8 +106,8 @@ class LagReader:
         """Give up the clients."""
         self._positions.close()
 
-    def read(self) -> list[Line]:
-        """The lag of every group now, in the order in which events flow."""
+    def read(self, processors: Collection[str] = tuple(GROUPS)) -> list[Line]:
+        """The lag of some processors' groups now, in the order in which events flow."""
         settings, admin = self._settings, self._admin
         known = admin.list_topics(timeout=ANSWER_S).topics
         places = {
@@ -118,8 +118,9 @@ class LagReader:
                 for partition in sorted(known[settings.topic_prefix + topic].partitions)
             ]
             for processor, names in GROUPS.items()
+            if processor in processors
         }
-        about = members(admin, [group_of(settings, processor) for processor in GROUPS])
+        about = members(admin, [group_of(settings, processor) for processor in places])
         # Positions before ends: a position never seems to be behind an end that it has passed.
         positions = {
             processor: self._positions.of(group_of(settings, processor), wanted) for processor, wanted in places.items()

@@ -51,7 +51,10 @@ class FeatureExtraction:
     """Turns every interaction into one feature record, or says in the seal why not."""
 
     name = NAME
-    inputs = Inputs(leading=INTERACTIONS, followers=(LISTS, ERASURES), tables=(ITEMS,), state=(STATE,))
+    # A list matters when its user does something, and comes in with that.
+    inputs = Inputs(
+        leading=INTERACTIONS, followers=(LISTS, ERASURES), patient=(LISTS,), tables=(ITEMS,), state=(STATE,)
+    )
 
     def __init__(
         self, settings: ExtractionSettings, decoders: dict[str, Decoder], reader: InteractionReader, lists: ListReader

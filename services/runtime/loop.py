@@ -157,7 +157,11 @@ class Loop:
         if wake is not None:
             idle_s = min(idle_s, max(0.0, (wake - self._clock_ms()) / 1000))
         grouped = self._source.collect(
-            settings.batch_max_records, idle_s, settings.commit_min_ms / 1000, settings.commit_max_ms / 1000
+            settings.batch_max_records,
+            idle_s,
+            settings.commit_min_ms / 1000,
+            settings.commit_max_ms / 1000,
+            self.processor.inputs.patient,
         )
         if grouped:
             # What other services said of the items meanwhile belongs to this batch.

@@ -158,6 +158,8 @@ class Inputs:
     leading: subscribed in the consumer group; its partitions are the tasks.
     followers: the same partition numbers of co-partitioned topics, assigned by hand; their
         positions are committed in the same transactions.
+    patient: followers whose records cause no step, and so no transaction, of their own before they have
+        waited for a second; whatever else comes takes them along.
     tables: whole topics (every partition), read from their start before the first step and kept
         up to date between steps; never committed.
     state: co-partitioned compacted topics, read from their start to their end when a partition is
@@ -167,6 +169,7 @@ class Inputs:
 
     leading: str
     followers: tuple[str, ...] = ()
+    patient: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
 

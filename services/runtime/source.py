@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -18,6 +18,8 @@ Grouped = dict[Position, list[Message]]
 """Records by partition, in offset order."""
 
 _NEVER = 1 << 63
+_PATIENCE_S = 1.0
+"""How long records that can wait do."""
 
 
 class Source:
@@ -33,6 +35,9 @@ class Source:
         self._broken: FatalError | None = None
         self._consumer = Consumer({**config, "error_cb": self._on_error})
         self._assigned: set[Position] = set()
+        self._held: Grouped = {}
+        """Records that wait for others to come."""
+        self._held_since = 0.0
         self.ends: dict[Position, int] = {}
         """Position of each partition whose end was reached and from which nothing came since."""
         self.outside: set[Position] = set()
@@ -45,6 +50,7 @@ class Source:
             self._assigned.update(positions)
             for position in positions:
                 self.ends.pop(position, None)
+                self._held.pop(position, None)
 
     def unassign(self, positions: Iterable[Position]) -> None:
         """Stop reading partitions; records of theirs that were fetched already are dropped."""
@@ -55,22 +61,26 @@ class Source:
         for position in gone:
             self.ends.pop(position, None)
             self.outside.discard(position)
+            self._held.pop(position, None)
 
-    def collect(self, limit: int, idle_s: float, least_s: float, most_s: float) -> Grouped:
+    def collect(
+        self, limit: int, idle_s: float, least_s: float, most_s: float, patient: Collection[str] = ()
+    ) -> Grouped:
         """One batch: wait at most `idle_s` for a first record, then gather for `least_s` to `most_s`.
 
         The batch is closed as soon as it holds `limit` records, or the input is drained and `least_s` has
-        passed since the first record, or `most_s` has passed.
+        passed since the first record, or `most_s` has passed. Records of `patient` topics do not make a batch
+        by themselves before they have waited for a second.
         """
         first = self._consumer.poll(idle_s)
         self._raise_broken()
         if first is None:
-            return {}
+            return self._with_held({}, limit, patient)
         began = time.monotonic()
         messages = [first]
         if first.error() is None:
             self._gather(messages, limit, began, least_s, most_s)
-        return self._group(messages)
+        return self._with_held(self._group(messages), limit, patient)
 
     def drain(self, limit: int, wait_s: float = 0) -> Grouped:
         """What is there already, at most `limit` records; waits up to `wait_s` for a first one."""
@@ -82,7 +92,7 @@ class Source:
         self._raise_broken()
         if messages or not wait_s:
             messages.extend(self._consumer.consume(limit, 0))
-        return self._group(messages) if messages else {}
+        return self._with_held(self._group(messages) if messages else {}, limit, ())
 
     def partitions(self, topic: str, timeout_s: float) -> int:
         """Number of partitions of a topic; 0 when it does not exist. Raises KafkaException without a broker."""
@@ -116,6 +126,20 @@ class Source:
             message = poll(least_s - elapsed)
             if message is not None:
                 messages.append(message)
+
+    def _with_held(self, grouped: Grouped, limit: int, patient: Collection[str]) -> Grouped:
+        """These records and those that were held; nothing while all of them can wait."""
+        if not self._held:
+            if not grouped or not all(topic in patient for topic, _ in grouped):
+                return grouped
+            self._held_since = time.monotonic()
+        for position, messages in grouped.items():
+            self._held.setdefault(position, []).extend(messages)
+        young = time.monotonic() < self._held_since + _PATIENCE_S
+        if young and sum(map(len, self._held.values())) < limit and all(topic in patient for topic, _ in self._held):
+            return {}
+        held, self._held = self._held, {}
+        return held
 
     def _group(self, messages: list[Message]) -> Grouped:
         errors = list(map(Message.error, messages))
