@@ -11,7 +11,14 @@ from confluent_kafka.admin import AdminClient
 
 from services.runtime.at_least_once import AtLeastOnce
 from services.runtime.checkpoint import CheckpointStore
-from services.runtime.client import consumer_config, make_admin, member_config, producer_config, transactional_config
+from services.runtime.client import (
+    INPUT_FETCH_WAIT_MS,
+    consumer_config,
+    make_admin,
+    member_config,
+    producer_config,
+    transactional_config,
+)
 from services.runtime.deadletters import DeadLetters
 from services.runtime.health import Watch
 from services.runtime.lifecycle import Keeper, Reading
@@ -96,7 +103,7 @@ def build(
     parts = Parts(
         member=member,
         reading=Reading(
-            Source(consumer_config(settings, group, log), prefix, trouble),
+            Source(consumer_config(settings, group, log, INPUT_FETCH_WAIT_MS), prefix, trouble),
             Restorer(processor, reader, (store, late.limits) if store else None, metrics, log),
             writer,
             CheckpointKeeper(processor, store, late.limits, metrics, settings) if store else Keeper(),

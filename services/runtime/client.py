@@ -50,7 +50,11 @@ _SECRET_WORDS = ("password", "secret", "ssl.key", "sasl.username", "token", "oau
 REDACTED = "[redacted]"
 
 FETCH_WAIT_MS = 100
-"""How long a fetch waits at the broker: also how long a newly assigned partition may wait for the fetch under way."""
+"""How long a fetch waits at the broker when there is nothing: also how long the end of a partition may take to be
+told, and a newly assigned partition may wait for the fetch under way."""
+INPUT_FETCH_WAIT_MS = 500
+"""The same for the inputs of a loop, which are read for as long as it runs: every such fetch costs the broker a
+request, and what comes ends it at once."""
 _QUEUED_KBYTES = 32 * 1024
 _PRODUCER_QUEUE_KBYTES = 64 * 1024
 _MESSAGE_TIMEOUT_SHARE = 0.8
@@ -150,10 +154,12 @@ def common_config(settings: KafkaSettings, log: Log | None = None) -> dict[str, 
     return {"bootstrap.servers": settings.bootstrap_servers, **_QUIET, **lines, **given}
 
 
-def consumer_config(settings: KafkaSettings, group: str, log: Log | None = None) -> dict[str, Any]:
+def consumer_config(
+    settings: KafkaSettings, group: str, log: Log | None = None, wait_ms: int = FETCH_WAIT_MS
+) -> dict[str, Any]:
     """A consumer with hand-made assignments: read_committed, every offset given, ends of partitions told."""
     return {
-        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "fetch.wait.max.ms": wait_ms,
         "queued.max.messages.kbytes": _QUEUED_KBYTES,
         # A full queue is looked at again after this time; the default of 1 s would be a pause in the stream.
         "fetch.queue.backoff.ms": 10,
