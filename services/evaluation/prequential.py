@@ -24,6 +24,8 @@ from services.model.rows import DeltaSet
 
 DIVERGENCE_EVERY = 20
 """Exchanges between two looks at how far the replicas are apart."""
+_YOUNG_SHARE, _YOUNG_LEAST = 16, 100
+"""While a stream is young, growing exchanges come after one in so many of its events, and after so many at least."""
 
 
 @dataclass(slots=True)
@@ -49,12 +51,27 @@ class Result:
 class Simulation:
     """Shards, owners, and the exchange between them."""
 
-    def __init__(self, events: Stream, config: ModelConfig, shards: int, exchange_events: int) -> None:
-        """Raise ValueError when there is less than one shard or one event between exchanges."""
+    def __init__(
+        self, events: Stream, config: ModelConfig, shards: int, exchange_events: int, *, growing: bool = False
+    ) -> None:
+        """Make the shards.
+
+        Args:
+            events: the stream.
+            config: of the model.
+            shards: user shards.
+            exchange_events: events of all shards between two exchanges.
+            growing: exchange more often at first, a sixteenth of the events so far apart and at least 100: as services
+                do, which exchange by time, where the traffic grows with the age of the system.
+
+        Raises:
+            ValueError: there is less than one shard, or one event between exchanges.
+        """
         if shards < 1 or exchange_events < 1:
             raise ValueError("shards and exchange_events must be at least 1")
         self._stream = events
         self._exchange_events = exchange_events
+        self._growing = growing
         self.learners = [Learner(config) for _ in range(shards)]
         self.owners = [ItemOwner(config, p) for p in range(config.item_partitions)]
         self._batches = Batches(events, config.item_partitions)
@@ -77,14 +94,21 @@ class Simulation:
             rank_every: rank the events of every so manieth batch of `exchange_events`; 0 = of none.
             progress: told after every exchange how many events are done.
         """
-        n = len(self._stream)
-        for batch, first in enumerate(range(0, n, self._exchange_events)):
-            last = min(first + self._exchange_events, n)
+        n, batch, last = len(self._stream), -1, 0
+        while last < n:
+            first, batch = last, batch + 1
+            last = min(first + self._between(first), n)
             probe = rank_every > 0 and batch % rank_every == 0
             self._exchange(batch, list(self._learn(batch, first, last, probe=probe)))
             if progress is not None:
                 progress(last)
         return self.result
+
+    def _between(self, done: int) -> int:
+        """Events until the next exchange."""
+        if not self._growing:
+            return self._exchange_events
+        return min(self._exchange_events, max(_YOUNG_LEAST, done // _YOUNG_SHARE))
 
     def _learn(self, batch: int, first: int, last: int, *, probe: bool) -> Iterator[dict[int, DeltaSet]]:
         at = np.arange(first, last)

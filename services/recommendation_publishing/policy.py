@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-MOST_PER_STEP = 768
+MOST_PER_STEP = 2048
 """Lists of one step. A step that made more would hold up the rows that come in meanwhile; made after them, a list
 covers more events, and fewer lists are owed."""
 

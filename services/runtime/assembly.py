@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from services.runtime.at_least_once import AtLeastOnce
 from services.runtime.checkpoint import CheckpointStore
 from services.runtime.client import (
-    INPUT_FETCH_WAIT_MS,
+    INPUT_FETCH,
     consumer_config,
     make_admin,
     member_config,
@@ -103,7 +103,7 @@ def build(
     parts = Parts(
         member=member,
         reading=Reading(
-            Source(consumer_config(settings, group, log, INPUT_FETCH_WAIT_MS), prefix, trouble),
+            Source(consumer_config(settings, group, log, INPUT_FETCH), prefix, trouble),
             Restorer(processor, reader, (store, late.limits) if store else None, metrics, log),
             writer,
             CheckpointKeeper(processor, store, late.limits, metrics, settings) if store else Keeper(),

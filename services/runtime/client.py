@@ -52,9 +52,10 @@ REDACTED = "[redacted]"
 FETCH_WAIT_MS = 100
 """How long a fetch waits at the broker when there is nothing: also how long the end of a partition may take to be
 told, and a newly assigned partition may wait for the fetch under way."""
-INPUT_FETCH_WAIT_MS = 500
-"""The same for the inputs of a loop, which are read for as long as it runs: every such fetch costs the broker a
-request, and what comes ends it at once."""
+INPUT_FETCH = {"fetch.wait.max.ms": 500, "queued.min.messages": 1}
+"""For the inputs of a loop, which are read for as long as it runs: fetches cost the broker a request each. What comes
+ends a fetch at once, so it may wait; and while a batch is worked on, what has come need not be asked for record by
+record."""
 _QUEUED_KBYTES = 32 * 1024
 _PRODUCER_QUEUE_KBYTES = 64 * 1024
 _MESSAGE_TIMEOUT_SHARE = 0.8
@@ -155,11 +156,12 @@ def common_config(settings: KafkaSettings, log: Log | None = None) -> dict[str, 
 
 
 def consumer_config(
-    settings: KafkaSettings, group: str, log: Log | None = None, wait_ms: int = FETCH_WAIT_MS
+    settings: KafkaSettings, group: str, log: Log | None = None, fetch: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
     """A consumer with hand-made assignments: read_committed, every offset given, ends of partitions told."""
     return {
-        "fetch.wait.max.ms": wait_ms,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        **(fetch or {}),
         "queued.max.messages.kbytes": _QUEUED_KBYTES,
         # A full queue is looked at again after this time; the default of 1 s would be a pause in the stream.
         "fetch.queue.backoff.ms": 10,

@@ -28,6 +28,10 @@ from services.runtime.trouble import Trouble
 _IDLE_S = 0.1
 """Longest wait for input: how late a stop, a rebalance or a table record may be noticed when idle."""
 _RESTORE_WAIT_S = 0.02
+_GATHER_WRITES = 2.0
+"""A batch is gathered for so many times as long as the last one took to write, within the settings: transactions then
+take a third of a loop's time at most, and a broker that is busy is given fewer of them. A transaction that begins
+right behind another would also be told to try again."""
 _HOUSE_S = 1.0
 _PROGRESS_S = 5.0
 
@@ -83,6 +87,7 @@ class Loop:
         self._stop = threading.Event()
         self._stop_by = float("inf")
         self._house_at = 0.0
+        self._write_s = 0.0
         self._throttle = Throttle(_PROGRESS_S)
         self._summary = Summary(self.metrics, settings.summary_interval_s)
 
@@ -148,6 +153,8 @@ class Loop:
 
     def _collect(self) -> Grouped:
         settings = self.settings
+        most_s = settings.commit_max_ms / 1000
+        least_s = min(max(settings.commit_min_ms / 1000, _GATHER_WRITES * self._write_s), most_s)
         if self._restorer.busy or not self.tasks.all_running():
             # Others wait for a restore: take what is there, and come back.
             wait_s = 0 if self._restorer.busy else _RESTORE_WAIT_S
@@ -157,11 +164,7 @@ class Loop:
         if wake is not None:
             idle_s = min(idle_s, max(0.0, (wake - self._clock_ms()) / 1000))
         grouped = self._source.collect(
-            settings.batch_max_records,
-            idle_s,
-            settings.commit_min_ms / 1000,
-            settings.commit_max_ms / 1000,
-            self.processor.inputs.patient,
+            settings.batch_max_records, idle_s, least_s, most_s, self.processor.inputs.patient
         )
         if grouped:
             # What other services said of the items meanwhile belongs to this batch.
@@ -188,7 +191,7 @@ class Loop:
         if records or offsets:
             self._writer.write(records, offsets)
         self._account(turn, out, time.perf_counter() - began)
-        self._spent("produce_commit", began)
+        self._write_s = self._spent("produce_commit", began) - began
         return None
 
     def _can_step(self) -> bool:

@@ -21,9 +21,11 @@ from services.model.rows import DeltaSet
 class Stale(Simulation):
     """A simulation whose last learner, in no shard's place, learns everything."""
 
-    def __init__(self, events: Stream, config: ModelConfig, shards: int, exchange_events: int) -> None:
+    def __init__(
+        self, events: Stream, config: ModelConfig, shards: int, exchange_events: int, *, growing: bool = False
+    ) -> None:
         """As Simulation."""
-        super().__init__(events, config, shards, exchange_events)
+        super().__init__(events, config, shards, exchange_events, growing=growing)
         self.learners.append(Learner(config))
 
     def _learn(self, batch: int, first: int, last: int, *, probe: bool) -> Iterator[dict[int, DeltaSet]]:

@@ -35,7 +35,8 @@ TWINS = {
     "test_users.py::test_history_keeps_the_newest": "users: history_push",
     "kernels/test_counting.py::test_users_are_counted_as_the_plain_ones": "users: category_count seen_add",
     "kernels/test_counting.py::test_a_stream_is_counted_as_the_plain_one":
-        "fold: pair_add; experts.neighbours: learn _note; kernels.batch: learn_batch",
+        "fold: pair_add; experts.neighbours: fetch learn _fetch _note; kernels.prefetch: fetch_list;"
+        " kernels.batch: learn_batch",
     "kernels/test_counting.py::test_increments_are_the_plain_counts": "kernels.batch: count_event",
     "kernels/test_counting.py::test_live_counts_are_the_plain_ones_until_the_batch_ends": "kernels.batch: _count_live",
     "kernels/test_counting.py::test_changed_content_is_noticed": "kernels.batch: content_changes",

@@ -21,6 +21,7 @@ from services.model.arena import index_find
 from services.model.arrays import F32, I64, U32, U64
 from services.model.fold import REVERSE, pair_add, pair_code
 from services.model.jit import inline, kernel
+from services.model.kernels.prefetch import fetch_list, prefetch
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
 from services.model.kernels.view import CHANNELS, View, Work
 
@@ -54,6 +55,8 @@ def prepare(v: View, w: Work, found: int) -> int:
     room = len(w.near_row)
     for k in range(found):
         h = w.rows[k]
+        if k + 1 < found:
+            _fetch(v, w.rows[k + 1])
         if h >= 0 and v.near.length[h] > 0:
             plain = _inverse(v.sums[h, 1])
             root = np.float32(1.0) / np.sqrt(v.sums[h, 1] + np.float32(SMOOTHING))
@@ -62,12 +65,15 @@ def prepare(v: View, w: Work, found: int) -> int:
             at = v.near.where[h]
             for i in range(at, at + v.near.length[h]):
                 key = v.near.keys[i]
-                if spot_find(w.seen, key) >= 0 or touched >= room:
-                    continue
-                place = spot_put(w.near, key, touched)
-                s = w.near_sum[place]
-                if place == touched:
+                place = spot_find(w.near, key)
+                new = place < 0
+                if new:
+                    if spot_find(w.seen, key) >= 0 or touched >= room:
+                        continue
+                    place = spot_put(w.near, key, touched)
                     touched += 1
+                s = w.near_sum[place]
+                if new:
                     w.near_hash[place] = key
                     w.near_row[place] = -2
                     for j in range(CHANNELS):
@@ -88,6 +94,21 @@ def prepare(v: View, w: Work, found: int) -> int:
     for place in range(touched):
         w.near_row[place] = index_find(v.index_keys, v.index_slots, w.near_hash[place])
     return touched
+
+
+@inline
+def _fetch(v: View, row: int) -> None:
+    """Ask for the list and the sums of an item, -1 = none."""
+    if row >= 0:
+        prefetch(v.sums, row * v.sums.shape[1])
+        fetch_list(v.near, row)
+
+
+@kernel
+def fetch(v: View, w: Work, found: int) -> None:
+    """Ask for the lists of the newest `found` history items, which `learn` will count in."""
+    for k in range(found):
+        _fetch(v, w.rows[k])
 
 
 @kernel

@@ -172,6 +172,7 @@ def learn_batch(  # noqa: PLR0913, PLR0917  (arrays of several owners, which sha
             continue
         if row >= 0:
             found, bucket, gap = query(v, users, setup, user, second, w)
+            neighbours.fetch(v, w, min(found, limits.pairs))
             drawn = draw(v.keys, bound, row, e.seed[i] ^ step.salt, step.negatives, w.negatives)
             top = logits(v, w, drawn)
             if weight > np.float32(0.0):

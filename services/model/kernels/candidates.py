@@ -9,8 +9,10 @@ import numpy as np
 from services.model.arrays import F32, I64, U64
 from services.model.jit import kernel
 from services.model.kernels.spot import Spot, spot_find, spot_put
+from services.model.kernels.vectors import bits
 
 NEW, ALREADY, EXCLUDED = 1, 0, -1
+_BLOCK = 32
 
 
 @kernel
@@ -29,21 +31,28 @@ def add(keys: U64, seen: Spot, listed: Spot, cand: I64, row: int, n: int) -> int
 def strongest(values: F32, n: int, k: int, best: I64, score: F32) -> Any:
     """Ordinals of the k largest positive values[:n] into `best`, largest first, of equals the first."""
     m = 0
-    for i in range(n):
-        value = values[i]
-        if value <= np.float32(0.0):
+    least = np.int32(0)
+    for start in range(0, n, _BLOCK):
+        end = min(start + _BLOCK, n)
+        # Positive floats have the order of their bits, and a maximum of integers fills the lanes: few blocks hold a
+        # value that is looked at alone.
+        peak = np.int32(0)
+        for i in range(start, end):
+            peak = max(peak, bits(values[i]))
+        if peak <= least:
             continue
-        if m < k:
-            place = m
-            m += 1
-        elif value > score[m - 1]:
-            place = m - 1
-        else:
-            continue
-        while place > 0 and score[place - 1] < value:
-            score[place] = score[place - 1]
-            best[place] = best[place - 1]
-            place -= 1
-        score[place] = value
-        best[place] = i
+        for i in range(start, end):
+            value = values[i]
+            if bits(value) <= least:
+                continue
+            place = m if m < k else m - 1
+            m = place + 1
+            while place > 0 and score[place - 1] < value:
+                score[place] = score[place - 1]
+                best[place] = best[place - 1]
+                place -= 1
+            score[place] = value
+            best[place] = i
+            if m == k:
+                least = bits(score[m - 1])
     return m

@@ -112,7 +112,7 @@ def _as_float(_typing: Any, x: Any) -> Any:  # noqa: ARG001  (numba reads the na
     return types.float32(types.int32), generate
 
 
-_bits: Any = _as_int
+bits: Any = _as_int
 _float: Any = _as_float
 """As their callers see them: numba passes the typing context itself."""
 _ROOT_HALF = np.int32(0x3F3504F3)
@@ -126,7 +126,7 @@ def log_one(x: Any) -> Any:
 
     logf of the Cephes library, without branches: a loop over it fills the lanes and gives the same bits everywhere.
     """
-    shifted = np.int32(_bits(x) - _ROOT_HALF)
+    shifted = np.int32(bits(x) - _ROOT_HALF)
     exponent = np.float32(shifted >> np.int32(23))
     y = _float(np.int32((shifted & _MANTISSA) + _ROOT_HALF)) - np.float32(1.0)
     p = np.float32(7.0376836292e-2) * y - np.float32(1.1514610310e-1)

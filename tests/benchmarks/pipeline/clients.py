@@ -27,7 +27,7 @@ class Sender:
     """Sends encoded records, at once or at a rate."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._producer = Producer({**producer_config(settings), "linger.ms": 5})
+        self._producer = Producer({**producer_config(settings), "linger.ms": 20})
 
     def send(
         self,

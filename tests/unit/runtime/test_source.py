@@ -43,6 +43,11 @@ class Stream:
         del self.arrivals[: len(ready)]
         return ready
 
+    def incremental_assign(self, _places: Any) -> None:
+        """Which partitions are read does not matter here."""
+
+    incremental_unassign = incremental_assign
+
 
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
@@ -60,12 +65,12 @@ def source(stream: Stream) -> Source:
     return Source({}, "p.", Trouble(logger()))
 
 
-def _record(offset: int, partition: int = 0) -> Message:
-    return Message(topic="p.in", partition=partition, offset=offset, key=b"k", value=b"v")
+def _record(offset: int, partition: int = 0, topic: str = "in") -> Message:
+    return Message(topic=f"p.{topic}", partition=partition, offset=offset, key=b"k", value=b"v")
 
 
-def _collect(source: Source, limit: int = 1000) -> int:
-    grouped = source.collect(limit, 1.0, LEAST_S, MOST_S)
+def _collect(source: Source, limit: int = 1000, idle_s: float = 1.0) -> int:
+    grouped = source.collect(limit, idle_s, LEAST_S, MOST_S, patient=("served",))
     return sum(map(len, grouped.values()))
 
 
@@ -125,3 +130,46 @@ def test_a_position_outside_the_log_is_noticed(source: Source, stream: Stream) -
     stream.arrivals = [(0.0, gone)]
     assert _collect(source) == 0
     assert source.outside == {("in", 2)}
+
+
+def test_patient_records_wait_for_a_second(source: Source, stream: Stream) -> None:
+    """What can wait makes no batch by itself at once; after a second all of it goes, in order."""
+    stream.arrivals = [(0.1 * number, _record(number, topic="served")) for number in range(5)]
+    taken, looks = 0, 0
+    while not taken:
+        taken, looks = _collect(source, idle_s=0.1), looks + 1
+    assert taken == 5
+    assert looks > 5
+    assert stream.now == pytest.approx(1.0, abs=0.2)
+    assert _collect(source) == 0
+
+
+def test_patient_records_go_with_others(source: Source, stream: Stream) -> None:
+    """Whatever else comes takes along what waited, which stands before what came with it."""
+    served = [_record(number, topic="served") for number in range(3)]
+    stream.arrivals = [(0.0, served[0]), (0.1, served[1]), (0.3, served[2]), (0.3, _record(9))]
+    assert _collect(source, idle_s=0.1) == 0
+    assert _collect(source, idle_s=0.1) == 0
+    grouped = source.collect(1000, 1.0, LEAST_S, MOST_S, patient=("served",))
+    assert {place: [message.offset() for message in found] for place, found in grouped.items()} == {
+        ("served", 0): [0, 1, 2],
+        ("in", 0): [9],
+    }
+
+
+def test_patient_records_fill_a_batch(source: Source, stream: Stream) -> None:
+    """No more waits than a batch holds."""
+    stream.arrivals = [(0.0, _record(number, topic="served")) for number in range(20)]
+    assert _collect(source, 10) == 10
+    assert _collect(source, 30) == 0
+
+
+def test_a_partition_given_up_keeps_nothing_waiting(source: Source, stream: Stream) -> None:
+    """What waited for others is not delivered once its partition is unassigned, or assigned at a position anew."""
+    source.assign({("served", 0): 0, ("served", 1): 0})
+    stream.arrivals = [(0.0, _record(0, 0, "served")), (0.0, _record(0, 1, "served"))]
+    assert _collect(source) == 0
+    source.unassign([("served", 0)])
+    source.assign({("served", 1): 0})
+    stream.arrivals = [(0.5, _record(5))]
+    assert _collect(source) == 1
