@@ -147,7 +147,8 @@ class RuntimeSettings(KafkaSettings):
     )
     commit_min_ms: int = setting(
         20,
-        "Commit when the input is drained and this long, or twice the time of the last commit, has passed since the batch's first record.",
+        "Commit when the input is drained and this long, or twice the time of the last commit, has passed since the "
+        "batch's first record.",
         unit="ms",
         ge=0,
     )
