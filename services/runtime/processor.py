@@ -158,20 +158,20 @@ class Inputs:
     leading: subscribed in the consumer group; its partitions are the tasks.
     followers: the same partition numbers of co-partitioned topics, assigned by hand; their
         positions are committed in the same transactions.
-    patient: followers whose records cause no step, and so no transaction, of their own before they have
-        waited for a second; whatever else comes takes them along.
     tables: whole topics (every partition), read from their start before the first step and kept
         up to date between steps; never committed.
     state: co-partitioned compacted topics, read from their start to their end when a partition is
         opened and not followed afterwards. When `leading` is among them, the task resumes at the
         end of the restore instead of at the committed offset.
+    patient: followers whose records cause no step, and so no transaction, of their own before they have
+        waited for a second; whatever else comes takes them along.
     """
 
     leading: str
     followers: tuple[str, ...] = ()
-    patient: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
+    patient: tuple[str, ...] = ()
 
 
 class Processor(Protocol):
