@@ -59,6 +59,10 @@ class Judge:
         """The reports that are due."""
         return self.quality.reports(now_ms)
 
+    def wake_at(self) -> int | None:
+        """When the next report is due (Unix ms), or None."""
+        return self.quality.wake_at()
+
     def _sampled(self, user: bytes, offset: int) -> bool:
         if self._sample <= 0.0:
             return False

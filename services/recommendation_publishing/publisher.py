@@ -146,10 +146,10 @@ class Publisher:
             out.covered(ROWS, partition, self._policy.position(partition, end))
 
     def wake_at(self) -> int | None:
-        """When the next list is due (Unix ms); lists of events wait for the model."""
+        """When the next list or report of quality is due (Unix ms); lists of events wait for the model."""
         if not self._engine.ready:
             return None
-        times = (self._policy.wake_at(self._now_ms), self._refresher.wake_at())
+        times = (self._policy.wake_at(self._now_ms), self._refresher.wake_at(), self._judge.wake_at())
         return min((time for time in times if time is not None), default=None)
 
     def dump(self, _partition: int) -> None:

@@ -129,6 +129,10 @@ class LiveQuality:
         self._tallies.clear()
         self._since_ms = now_ms
 
+    def wake_at(self) -> int | None:
+        """When the next report is due (Unix ms), or None when there is nothing to report."""
+        return self._since_ms + self.interval_ms if self._tallies and self._since_ms is not None else None
+
     def _report(self, metric: str, value: float, events: int, arm: str, now_ms: int) -> QualityReport:
         return {
             "metric": metric,

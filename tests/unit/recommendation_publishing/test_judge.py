@@ -31,6 +31,21 @@ def test_an_event_is_judged_with_what_was_known_before_it() -> None:
     assert figures["popularity", "mrr_at_10"] == 1.0
 
 
+def test_figures_are_reported_when_nothing_more_comes() -> None:
+    """A replica whose input has stopped is woken for its report, and for none after it."""
+    w = world(**EVERY_EVENT)
+    w.publisher.load(a_slice("user-state", w.learn([*CROWD, ("ann", "i3")])))
+    w.sweep()
+    w.step(0)
+    assert w.publisher.wake_at() is None
+    w.step(0, rows=w.learn([("ann", "hit")]))
+    while (at := w.publisher.wake_at()) is not None and at < 1_000:
+        w.step(at)
+    assert at == 1_000
+    assert reported(w.step(at))
+    assert w.publisher.wake_at() is None
+
+
 def test_the_figures_are_gauges_too() -> None:
     """What goes to the quality topic stands at the metrics endpoint with the same values, by arm."""
     w = world(**EVERY_EVENT)

@@ -45,9 +45,11 @@ def test_reports_give_the_figures_of_the_interval_by_arm() -> None:
     """Hit rate, NDCG and MRR of learner and shadows, once per interval, then from zero again."""
     quality = LiveQuality("a-0", interval_ms=1000)
     assert list(quality.reports(0)) == []
+    assert quality.wake_at() is None
     quality.add({"learner": 1, "popularity": 0, "frozen": 2})
     quality.add({"learner": 0, "popularity": 10, "frozen": 0})
     assert list(quality.reports(999)) == []
+    assert quality.wake_at() == 1000
     reports = list(quality.reports(1000))
     figures = {(report["arm"], report["metric"]): report["value"] for report in reports}
     assert figures["learner", "hr_at_10"] == 0.5
