@@ -42,7 +42,8 @@ class Traffic:
         self._producer = Producer(
             {
                 **producer_config(settings),
-                "linger.ms": 2,
+                # Every request costs the broker about as much as a list costs the services.
+                "linger.ms": 20,
                 "delivery.report.only.error": True,
                 "on_delivery": self._delivered,
             }
