@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from io import BytesIO
 from typing import Any, Generic, TypeVar, cast
@@ -23,6 +24,8 @@ SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 JSON_START = b"{"
 _CONFLUENT_HEADER_BYTES = 5
 _SINGLE_OBJECT_HEADER_BYTES = 10
+_STREAM = re.compile(r"<\S+ object at 0x[0-9a-f]+>")
+"""How fastavro names what it reads: by its address, which says nothing and differs between two readings."""
 
 
 class EdgeCodec(Generic[R]):
@@ -117,7 +120,8 @@ class EdgeCodec(Generic[R]):
         try:
             record, end = self._read(value, size) if writer is None else self._resolve(value, size, writer)
         except Exception as error:  # damaged bytes raise EOFError, IndexError, UnicodeDecodeError, MemoryError, ...
-            raise EdgeRecordError(self.record, "", f"damaged Avro bytes ({type(error).__name__}: {error})") from error
+            what = _STREAM.sub("the record", str(error))
+            raise EdgeRecordError(self.record, "", f"damaged Avro bytes ({type(error).__name__}: {what})") from error
         if end != len(value):
             problem = "bytes follow the Avro record" if end < len(value) else "damaged Avro bytes (cut off)"
             raise EdgeRecordError(self.record, "", problem)

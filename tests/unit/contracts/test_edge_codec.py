@@ -374,6 +374,17 @@ def test_producer_with_a_schema_of_its_own() -> None:
     assert event == EdgeCodec(InteractionEvent).complete({"user_id": "u", "item_id": "i", "value": 4})
 
 
+def test_damage_under_a_schema_of_its_own_is_told_alike_every_time() -> None:
+    """The same damaged bytes give the same error, without an address in memory."""
+    fields = [{"name": "user_id", "type": "string"}, {"name": "item_id", "type": "string"}]
+    own = {"type": "record", "name": "InteractionEvent", "namespace": "streamrec"}
+    registry = MemoryRegistry()
+    registry.texts[5] = json.dumps({**own, "fields": [*fields, {"name": "value", "type": "float"}]})
+    codec = EdgeCodec(InteractionEvent, registry)
+    with pytest.raises(EdgeRecordError, match=r"damaged Avro bytes \(EOFError: cannot read float from the record\)"):
+        codec.decode(b"\x00\x00\x00\x00\x05\x02u\x02i\x00")
+
+
 def test_producer_with_a_schema_that_does_not_fit() -> None:
     """A registered schema without a required field is refused, by field."""
     fields = [{"name": "user_id", "type": "string"}]
