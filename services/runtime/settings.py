@@ -153,7 +153,7 @@ class RuntimeSettings(KafkaSettings):
         ge=0,
     )
     commit_max_ms: int = setting(100, "Commit at the latest this long after the batch's first record.", unit="ms", ge=1)
-    batch_max_records: int = setting(4000, "Largest batch handed to one step.", unit="records", ge=1, le=1_000_000)
+    batch_max_records: int = setting(8000, "Largest batch handed to one step.", unit="records", ge=1, le=1_000_000)
     transaction_timeout_ms: int = setting(
         10_000, "The broker aborts a transaction left open this long.", unit="ms", ge=1000
     )

@@ -13,7 +13,7 @@ from types import FrameType
 
 from confluent_kafka import Consumer, Producer
 
-_BATCH = 4000
+_BATCH = 8000
 _COMMIT_MIN_S, _COMMIT_MAX_S = 0.020, 0.100
 _TIMEOUT_S = 30.0
 
