@@ -94,15 +94,20 @@ class Simulation:
             rank_every: rank the events of every so manieth batch of `exchange_events`; 0 = of none.
             progress: told after every exchange how many events are done.
         """
+        for done in self.exchanges(rank_every=rank_every):
+            if progress is not None:
+                progress(done)
+        return self.result
+
+    def exchanges(self, *, rank_every: int = 1) -> Iterator[int]:
+        """Run the stream exchange by exchange: how many events are done after each."""
         n, batch, last = len(self._stream), -1, 0
         while last < n:
             first, batch = last, batch + 1
             last = min(first + self._between(first), n)
             probe = rank_every > 0 and batch % rank_every == 0
             self._exchange(batch, list(self._learn(batch, first, last, probe=probe)))
-            if progress is not None:
-                progress(last)
-        return self.result
+            yield last
 
     def _between(self, done: int) -> int:
         """Events until the next exchange."""
