@@ -153,8 +153,6 @@ class Loop:
 
     def _collect(self) -> Grouped:
         settings = self.settings
-        most_s = settings.commit_max_ms / 1000
-        least_s = min(max(settings.commit_min_ms / 1000, _GATHER_WRITES * self._write_s), most_s)
         if self._restorer.busy or not self.tasks.all_running():
             # Others wait for a restore: take what is there, and come back.
             wait_s = 0 if self._restorer.busy else _RESTORE_WAIT_S
@@ -163,6 +161,8 @@ class Loop:
         wake = self.processor.wake_at()
         if wake is not None:
             idle_s = min(idle_s, max(0.0, (wake - self._clock_ms()) / 1000))
+        most_s = settings.commit_max_ms / 1000
+        least_s = min(max(settings.commit_min_ms / 1000, _GATHER_WRITES * self._write_s), most_s)
         grouped = self._source.collect(
             settings.batch_max_records, idle_s, least_s, most_s, self.processor.inputs.patient
         )

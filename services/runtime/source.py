@@ -79,7 +79,7 @@ class Source:
         began = time.monotonic()
         messages = [first]
         if first.error() is None:
-            self._gather(messages, limit, began, least_s, most_s)
+            self._gather(messages, limit - self._held_count(), began, least_s, most_s)
         return self._with_held(self._group(messages), limit, patient)
 
     def drain(self, limit: int, wait_s: float = 0) -> Grouped:
@@ -91,7 +91,7 @@ class Source:
                 messages.append(first)
         self._raise_broken()
         if messages or not wait_s:
-            messages.extend(self._consumer.consume(limit, 0))
+            messages.extend(self._consumer.consume(limit - self._held_count() - len(messages), 0))
         return self._with_held(self._group(messages) if messages else {}, limit, ())
 
     def partitions(self, topic: str, timeout_s: float) -> int:
@@ -136,10 +136,13 @@ class Source:
         for position, messages in grouped.items():
             self._held.setdefault(position, []).extend(messages)
         young = time.monotonic() < self._held_since + _PATIENCE_S
-        if young and sum(map(len, self._held.values())) < limit and all(topic in patient for topic, _ in self._held):
+        if young and self._held_count() < limit and all(topic in patient for topic, _ in self._held):
             return {}
         held, self._held = self._held, {}
         return held
+
+    def _held_count(self) -> int:
+        return sum(map(len, self._held.values()))
 
     def _group(self, messages: list[Message]) -> Grouped:
         errors = list(map(Message.error, messages))

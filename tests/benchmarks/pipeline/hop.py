@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.pipeline.hop SERVERS IN OUT ID`: one bare hop, exactly-once, hand-written.
 
 What the system is compared with: the least that a Python process can do between two topics with the same client,
-delivery and commit policy (commit when 20 ms have passed and the input is drained, after 100 ms at the latest).
+delivery and commit settings (commit when 20 ms have passed and the input is drained, after 100 ms at the latest).
 """
 
 from __future__ import annotations

@@ -164,6 +164,15 @@ def test_patient_records_fill_a_batch(source: Source, stream: Stream) -> None:
     assert _collect(source, 30) == 0
 
 
+def test_what_waited_counts_in_the_batch(source: Source, stream: Stream) -> None:
+    """A batch with records that waited holds no more than another, and the rest comes with the next."""
+    stream.arrivals = [(0.0, _record(number, topic="served")) for number in range(6)]
+    assert _collect(source, 10) == 0
+    stream.arrivals = [(0.1, _record(number)) for number in range(20)]
+    assert _collect(source, 10) == 10
+    assert _collect(source, 100) == 16
+
+
 def test_a_partition_given_up_keeps_nothing_waiting(source: Source, stream: Stream) -> None:
     """What waited for others is not delivered once its partition is unassigned, or assigned at a position anew."""
     source.assign({("served", 0): 0, ("served", 1): 0})
