@@ -72,7 +72,7 @@ def demo(  # noqa: PLR0913 - one parameter per option
     else:
         stream = from_files(events, items, sum(events_of(seconds, rate)))
     plan = Plan(stream=stream, seconds=seconds, rate=rate, broker=broker, keep=keep, repeats=repeats)
-    with _ended_by_signals(), Screen(err if as_json else out) as screen:
+    with ended_by_signals(), Screen(err if as_json else out) as screen:
         screen.state.title = stream.title
         report = run(plan, settings, screen)
     if as_json:
@@ -88,7 +88,7 @@ class _Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the demo as Ctrl-C does: in order. While it stops, none of them cuts it short.
 
     Raises:
@@ -105,9 +105,12 @@ def _ended_by_signals() -> Iterator[None]:
     before = {number: signal.signal(number, interrupt) for number in (*_SIGNALS, signal.SIGINT)}
     try:
         yield
-    except KeyboardInterrupt:
-        if not came or came[0] == signal.SIGINT:
+    except BaseException:
+        # Whatever has come out: a library's C code may have made another error of the interrupt.
+        if not came:
             raise
+        if came[0] == signal.SIGINT:
+            raise _Interrupted from None
         err.print(f"ended by {signal.Signals(came[0]).name}", style="yellow")
         raise typer.Exit(128 + came[0]) from None
     finally:
