@@ -59,8 +59,11 @@ class ModelConfig:
     """Users with at most so many items in their history teach what is chosen in a context."""
     list_length: int = 15
     """Best items of each expert that are scored together while learning."""
-    score_sample: float = 0.25
-    """Share of the events that the log-linear score and the mixture learn from."""
+    score_sample: float = 1.0
+    """Share of the events that the log-linear score and the mixture learn from, at most."""
+    score_batch_events: int = 250
+    """Events of a learning batch that they learn from, about and at most: large batches are those of a shard that is
+    behind, and that has no time for more. 0 = no ceiling."""
     score_warm_up: int = 20_000
     """Events of all users until which they learn from every event."""
     score_rate: float = 0.07
@@ -110,6 +113,8 @@ class ModelConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.history_kept < self.history:
             raise ValueError("history_kept must be at least history")
+        if self.score_batch_events < 0:
+            raise ValueError(f"score_batch_events must be at least 0, not {self.score_batch_events}")
         if not 0 <= self.probation <= 1:
             raise ValueError("probation must be in [0, 1]")
         if not 1 <= len(self.halflives_s) <= 5 or min(self.halflives_s) < 0:
@@ -121,6 +126,12 @@ class ModelConfig:
         if not 0 <= self.pairs_written <= 32:
             # fold.PLACES
             raise ValueError(f"pairs_written must be in [0, 32], not {self.pairs_written}")
+
+    def score_share(self, batch: int) -> float:
+        """Share of the events of a learning batch of that size that the score learns from, after the warm-up."""
+        if not self.score_batch_events:
+            return self.score_sample
+        return min(self.score_sample, self.score_batch_events / max(batch, 1))
 
     @property
     def users_per_partition(self) -> int:

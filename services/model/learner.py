@@ -138,7 +138,7 @@ class Learner:
             replica.items.bound,
             self._setup,
             self._step,
-            self._limits,
+            self._limits._replace(sample=self.config.score_share(len(events))),
             self._work,
             self.ranks,
         )

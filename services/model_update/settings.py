@@ -49,8 +49,14 @@ class ModelUpdateSettings(RuntimeSettings):
         _DEFAULTS.negatives, "Items drawn as negatives per positive event.", unit="items", ge=1, le=10_000
     )
     score_sample: float = setting(
-        _DEFAULTS.score_sample, "Share of the events that the log-linear score learns from.", gt=0, le=1
+        _DEFAULTS.score_sample, "Share of the events that the log-linear score learns from, at most.", gt=0, le=1
     )
+    score_batch_events: int = setting(
+        _DEFAULTS.score_batch_events,
+        "Events of a learning batch that the score learns from, at most: large batches are those of a shard that is "
+        "behind; 0 has no ceiling.",
+        unit="events", ge=0,
+    )  # fmt: skip
     pairs_written: int = setting(
         _DEFAULTS.pairs_written, "Newest items of a user that an event is counted with as a pair.",
         unit="items", ge=1, le=PLACES,
@@ -129,6 +135,7 @@ class ModelUpdateSettings(RuntimeSettings):
             learning_rate=self.learning_rate,
             negatives=self.negatives,
             score_sample=self.score_sample,
+            score_batch_events=self.score_batch_events,
             pairs_written=self.pairs_written,
             neighbours_read=self.neighbours_read,
             max_items=self.max_items,

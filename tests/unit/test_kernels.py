@@ -53,6 +53,8 @@ TWINS = {
         " _settle",
     "test_trending.py::test_a_row_that_moves_keeps_its_place": "kernels.trends: trend_rename",
     "kernels/test_vectors.py::test_dot_sums_in_the_stated_order": "kernels.vectors: dot",
+    "kernels/test_vectors.py::test_combine_is_a_sum_of_two_rows": "kernels.vectors: combine",
+    "kernels/test_vectors.py::test_exp_of_columns_is_exp": "kernels.vectors: exp_columns",
     "kernels/test_vectors.py::test_exp": "kernels.vectors: exp_all exp_one",
     "kernels/test_vectors.py::test_adagrad_step": "kernels.vectors: adagrad_step",
     "kernels/test_small.py::test_logarithms": "kernels.vectors: log_all log_columns log_one",

@@ -27,6 +27,8 @@ TITLES, YEARS = 20, 10
 """Newest items whose titles and years make the user's taste."""
 _TAG = np.uint64(feature_hash(0))
 _LOW = 0x0FFF_FFFF
+_MEMO = 64
+"""Room for the answers about categories that are kept for one query; a power of 2."""
 
 
 @inline
@@ -102,7 +104,8 @@ def evidence(v: View, categories: Lists, user: int, w: Work, start: int, end: in
     liked, liked_n, first, liking = categories.keys, 0, 0, categories.values
     if user >= 0:
         first, liked_n = categories.where[user], categories.length[user]
-    one = np.float32(1.0)
+    one, asked, answer = np.float32(1.0), w.asked, w.answer
+    asked[:] = np.uint32(0)
     for c in range(start, end):
         affinity, n, similar, square, year = np.float32(0.0), 0, np.float32(0.0), np.float32(1e-6), 0.0
         at = v.content.where[cand[c]]
@@ -110,19 +113,24 @@ def evidence(v: View, categories: Lists, user: int, w: Work, start: int, end: in
             feature = content[i]
             kind = feature >> np.uint32(28)
             if kind == np.uint32(CATEGORY):
-                row = feature_row(keys, slots, feature)
-                count = counts[row, 0] if row >= 0 else np.float32(0.0)
-                own = np.float32(0.0)
-                for j in range(first, first + liked_n):
-                    if liked[j] == feature:
-                        own = liking[j, 0]
-                        break
-                affinity += log_one(
-                    (own + np.float32(3.0) * count / (everybody + one) + np.float32(0.001))
-                    / (own_total + np.float32(3.001))
-                    * (everybody + one)
-                    / (count + one)
-                )
+                # Candidates share their categories.
+                memo = feature & np.uint32(_MEMO - 1)
+                if asked[memo] != feature:
+                    row = feature_row(keys, slots, feature)
+                    count = counts[row, 0] if row >= 0 else np.float32(0.0)
+                    own = np.float32(0.0)
+                    for j in range(first, first + liked_n):
+                        if liked[j] == feature:
+                            own = liking[j, 0]
+                            break
+                    asked[memo] = feature
+                    answer[memo] = log_one(
+                        (own + np.float32(3.0) * count / (everybody + one) + np.float32(0.001))
+                        / (own_total + np.float32(3.001))
+                        * (everybody + one)
+                        / (count + one)
+                    )
+                affinity += answer[memo]
                 n += 1
             elif kind == np.uint32(WORD) and words:
                 idf = rarity(keys, slots, known, feature, unknown)

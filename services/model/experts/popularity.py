@@ -7,7 +7,7 @@ import numpy as np
 from services.model.experts import FLOOR
 from services.model.jit import kernel
 from services.model.kernels.candidates import EXCLUDED, add
-from services.model.kernels.vectors import LANES, exp_one
+from services.model.kernels.vectors import LANES, exp_columns
 from services.model.kernels.view import View, Work
 
 
@@ -53,7 +53,10 @@ def evidence(v: View, w: Work, start: int, end: int) -> None:
         # Rows and totals come from different owners: an item may be a little newer; nothing grows for that.
         age = np.float32(max(facts[2] - np.float64(pop[row, m]), 0.0))
         for j in range(LANES):
-            features[i, j] = exp_one(rate[j] * age)
+            features[i, j] = rate[j] * age
+    exp_columns(features, start, end)
+    for i in range(start, end):
+        row = cand[i]
         for j in range(m):
             p = pop[row, j] * features[i, j] * inverse[j]
             shares[i, j] = p

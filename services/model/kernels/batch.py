@@ -141,7 +141,7 @@ def _learn_weights(  # noqa: PLR0913, PLR0917  (one event's share of `learn_batc
     ranking.learn_mixture(v, bucket, w, at, MIXTURE_MEMORY)
     place = increment_of(counts.pi, mine)
     for e in range(v.pi.shape[1]):
-        counts.pi.values[place, e] += w.slope[e]
+        counts.pi.values[place, e] += w.slope[0, e]
     if end == n:
         keep(logs.w, v.w, v.w_acc, v.system[0])
         keep(logs.w, v.w, v.w_acc, mine)

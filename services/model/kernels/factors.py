@@ -15,7 +15,7 @@ import numpy as np
 from services.model.arrays import F32, I64, U64
 from services.model.jit import inline, kernel
 from services.model.kernels.touched import Touched, keep
-from services.model.kernels.vectors import adagrad_step, dot, exp_all
+from services.model.kernels.vectors import adagrad_step, combine, dot, exp_all
 from services.model.kernels.view import View, Work
 from services.model.seeds import mix64
 
@@ -132,9 +132,7 @@ def factor_step(  # noqa: PLR0913, PLR0917  (arrays of three owners, which share
         return
     w.logits[0] -= np.float32(1.0)
     for i in range(m):
-        row, g = w.negatives[i], w.logits[i]
-        for j in range(width):
-            w.gradient[0, j] += g * v.q[row, j]
+        combine(w.gradient, 0, np.float32(1.0), v.q, w.negatives[i], w.logits[i])
     rate = step.rate * weight
     _write(v, logs, positive, square, w.logits[0], rate, step.l2, w)
     for i in range(1, m):

@@ -11,6 +11,7 @@ import numpy as np
 
 from services.model.arena import index_find
 from services.model.jit import kernel
+from services.model.kernels.vectors import combine
 from services.model.kernels.view import Setup, View, Work
 from services.model.layout import GAPS
 from services.model.users import UserArrays
@@ -70,9 +71,8 @@ def query(v: View, users: UserArrays, setup: Setup, user: int, second: int, w: W
         w.coefficient1[k] = short
         w.coefficient2[k] = long
         if row >= 0:
-            for j in range(width):
-                w.h1[0, j] += short * v.v[row, j]
-                w.h2[0, j] += long * v.v[row, j]
+            combine(w.h1, 0, np.float32(1.0), v.v, row, short)
+            combine(w.h2, 0, np.float32(1.0), v.v, row, long)
         short_total += short
         long_total += long
         short *= np.float32(setup.gamma)

@@ -24,7 +24,7 @@ from services.model.experts import (
 )
 from services.model.jit import kernel
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
-from services.model.kernels.vectors import dot, exp_one, log_columns, log_one
+from services.model.kernels.vectors import combine, dot, exp_one, log_columns, log_one
 from services.model.kernels.view import MIX, Setup, View, Work
 from services.model.layout import SCORE_FEATURES
 from services.model.users import UserArrays
@@ -122,9 +122,9 @@ def learn_mixture(v: View, bucket: int, w: Work, at: int, cap: float) -> None:
     mass = np.float32(0.0)
     for e in range(MIX):
         share = np.float32(0.99) * pi[e] * w.shares[at, e] / total + np.float32(0.01 / MIX)
-        w.slope[e] = share
+        w.slope[0, e] = share
     for e in range(MIX):
-        pi[e] += w.slope[e]
+        pi[e] += w.slope[0, e]
         mass += pi[e]
     if mass > np.float32(cap):
         for e in range(MIX):
@@ -142,17 +142,15 @@ def learn_score(v: View, bucket: int, w: Work, n: int, at: int, rate: float) -> 
         w.values[i] = exp_one(w.scores[i] - top)
     for i in range(n):
         total += w.values[i]
-    for f in range(COLUMNS):
-        w.slope[f] = -w.features[at, f]
+    for f in range(w.slope.shape[1]):
+        w.slope[0, f] = -w.features[at, f]
     inverse = np.float32(1.0) / total
     for i in range(n):
-        p = w.values[i] * inverse
-        for f in range(COLUMNS):
-            w.slope[f] += p * w.features[i, f]
+        combine(w.slope, 0, np.float32(1.0), w.features, i, w.values[i] * inverse)
     for row in (v.system[0], v.system[1 + bucket]):
         step = np.float32(rate) if row == v.system[0] else np.float32(BUCKET_RATE * rate)
         for f in range(COLUMNS):
-            g = w.slope[f]
+            g = w.slope[0, f]
             v.w_acc[row, f] += g * g
             v.w[row, f] -= step * g / np.sqrt(v.w_acc[row, f])
 

@@ -63,6 +63,43 @@ def dot(a: F32, i: int, b: F32, j: int) -> np.float32:
     return _dot(a, i, b, j)  # type: ignore[call-arg]  # numba passes the typing context itself
 
 
+@intrinsic
+def _combine(_typing: Any, a: Any, i: Any, x: Any, b: Any, j: Any, y: Any) -> Any:  # noqa: ARG001  (numba reads the names)
+    """a[i] = x·a[i] + y·b[j] for C-contiguous float32 matrices whose width is a multiple of 8."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        scalar, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
+        pointers, factors = [], []
+        for kind, array, row, factor in ((a, *arguments[0:3]), (b, *arguments[3:6])):
+            view = context.make_array(kind)(context, builder, array)
+            width = cgutils.unpack_tuple(builder, view.shape)[1]
+            pointers.append(builder.gep(view.data, [builder.mul(row, width)], source_etype=scalar))
+            lanes = ir.Constant(vector, ir.Undefined)
+            for k in range(LANES):
+                lanes = builder.insert_element(lanes, factor, ir.Constant(ir.IntType(32), k))
+            factors.append(lanes)
+        size = ir.Constant(width.type, LANES)
+        with cgutils.for_range(builder, builder.sdiv(width, size)) as loop:
+            places, terms = [], []
+            for pointer, factor in zip(pointers, factors, strict=True):
+                at = builder.gep(pointer, [builder.mul(loop.index, size)], source_etype=scalar)
+                places.append(builder.bitcast(at, vector.as_pointer()))
+                terms.append(builder.fmul(factor, builder.load(places[-1], align=4, typ=vector)))
+            builder.store(builder.fadd(*terms), places[0], align=4)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.float32, b, types.intp, types.float32), generate
+
+
+@kernel
+def combine(a: F32, i: int, x: Any, b: F32, j: int, y: Any) -> None:
+    """a[i] = x·a[i] + y·b[j], rows of float32[n, d] matrices, d a multiple of 8; x and y float32.
+
+    Spelled out in lanes as `dot` is: where two arrays may overlap, the compiler looks first, or does not use any.
+    """
+    _combine(a, i, x, b, j, y)  # type: ignore[call-arg]  # numba passes the typing context itself
+
+
 @inline
 def exp_one(x: Any) -> Any:
     """exp(x) of a float32 x <= 0; below -60 it is exp(-60).
@@ -150,6 +187,14 @@ def log_all(x: F32, n: int) -> None:
 
 
 @kernel
+def exp_columns(x: F32, start: int, end: int) -> None:
+    """Exponentials of the first 8 columns of rows [start, end), in place, see `exp_one`."""
+    for i in range(start, end):
+        for j in range(LANES):
+            x[i, j] = exp_one(x[i, j])
+
+
+@kernel
 def log_columns(x: F32, start: int, end: int) -> None:
     """Logarithm of the first 16 columns of rows [start, end), in place."""
     for i in range(start, end):
@@ -173,6 +218,4 @@ def adagrad_step(data: F32, acc: F32, row: int, gradient: F32, square: Any, scal
     )
     acc[row, 0] += max(total, np.float32(0.0)) / np.float32(width)
     step = np.float32(rate) / np.sqrt(acc[row, 0])
-    keep, move = np.float32(1.0) - step * decay, step * s
-    for j in range(width):
-        data[row, j] = keep * data[row, j] - move * gradient[0, j]
+    combine(data, row, np.float32(1.0) - step * decay, gradient, 0, -(step * s))

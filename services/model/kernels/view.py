@@ -10,7 +10,6 @@ from services.model.arena import Lists
 from services.model.arrays import F32, F64, I32, I64, U32, U64
 from services.model.kernels.spot import Spot, spot
 from services.model.kernels.trends import Trends
-from services.model.layout import SCORE_FEATURES
 
 CHANNELS = 10
 """Neighbour sums of one item, see experts/neighbours.py."""
@@ -120,6 +119,9 @@ class Work(NamedTuple):
     """float32[named, CONTEXTS] how often each item that they name was chosen in each."""
     words: Spot
     word_weight: F32
+    asked: U32
+    """uint32[64] categories whose answers are kept for the query, and float32[64] these: see experts/content.py."""
+    answer: F32
     listed: Spot
     place: I64
     """int64[candidates] where a candidate stands in near_sum, -1 = nowhere."""
@@ -142,7 +144,7 @@ class Work(NamedTuple):
     the user's items and 9 whether there is one, 10 the user's decayed events, 11 items, 12 words of the
     user's items, 13 events of everybody, 14 context features and 15 items that they name."""
     slope: F32
-    """float32[SCORE_FEATURES]"""
+    """float32[1, FEATURE_WIDTH]"""
     negatives: I64
     logits: F32
     order: I64
@@ -196,6 +198,8 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
         np.zeros((CONTEXTS * neighbours, CONTEXTS), f32),
         spot(64 * 20),
         np.zeros(64 * 20, f32),
+        np.zeros(64, np.uint32),
+        np.zeros(64, f32),
         spot(candidates),
         np.zeros(candidates, np.int64),
         np.zeros(candidates, np.int64),
@@ -208,7 +212,7 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
         np.zeros(top + 1, f32),
         np.zeros(max(touched, CONTEXTS * neighbours, history + 1, candidates), f32),
         np.zeros(16, np.float64),
-        np.zeros(SCORE_FEATURES, f32),
+        np.zeros((1, FEATURE_WIDTH), f32),
         np.zeros(negatives + 1, np.int64),
         np.zeros(negatives + 1, f32),
         np.zeros(top + 1, np.int64),

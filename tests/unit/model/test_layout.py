@@ -28,6 +28,7 @@ def test_configuration_round_trip() -> None:
         ({"halflives_s": [60.0] * 6}, "one to five"),
         ({"halflives_s": [0.0, 60.0]}, "end with 0"),
         ({"pairs_written": 33}, "pairs_written"),
+        ({"score_batch_events": -1}, "score_batch_events"),
         ({"probation": 2.0}, "probation"),
         ({"colour": 1}, "unknown model settings: colour"),
     ],
@@ -36,6 +37,22 @@ def test_configuration_is_checked(record: dict[str, object], message: str) -> No
     """A value out of range or an unknown name is refused with a message that names it."""
     with pytest.raises(ValueError, match=message):
         ModelConfig.from_record(record)
+
+
+@pytest.mark.parametrize(
+    ("config", "batch", "share"),
+    [
+        (ModelConfig(), 1, 1.0),
+        (ModelConfig(), 250, 1.0),
+        (ModelConfig(), 1000, 0.25),
+        (ModelConfig(), 4000, 0.0625),
+        (ModelConfig(score_sample=0.1), 1000, 0.1),
+        (ModelConfig(score_batch_events=0), 4000, 1.0),
+    ],
+)
+def test_large_batches_teach_the_score_by_a_share(config: ModelConfig, batch: int, share: float) -> None:
+    """The score learns from all of a small batch, and from so many events of a large one."""
+    assert config.score_share(batch) == share
 
 
 def test_block_names_are_unique() -> None:

@@ -164,7 +164,7 @@ def test_a_step_of_the_weights_is_the_plain_one(seed: int, repeats: bool) -> Non
         weights, acc = plain.learned_weights(rows, bucket, listed, chosen)
         thanks = plain.responsibilities(rows, bucket, listed[chosen])
         ranking.learn_mixture(v, bucket, w, at, MIXTURE_MEMORY)
-        np.testing.assert_allclose(w.slope[: len(thanks)], thanks, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(w.slope[0, : len(thanks)], thanks, rtol=1e-3, atol=1e-6)
         ranking.learn_score(v, bucket, w, n, at, rate)
         after = rows_of(learner)
         np.testing.assert_allclose(after.pi[1 + bucket], pi, rtol=1e-4)

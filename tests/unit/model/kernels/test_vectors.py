@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.model.arrays import F32
-from services.model.kernels.vectors import LANES, adagrad_step, dot, exp_all
+from services.model.kernels.vectors import LANES, adagrad_step, combine, dot, exp_all, exp_columns
 
 
 def plain_dot(a: F32, b: F32) -> np.float32:
@@ -31,6 +31,18 @@ def test_dot_sums_in_the_stated_order(seed: int, width: int) -> None:
         assert dot(a, i, b, j) == plain_dot(a[i], b[j])
 
 
+@given(st.integers(0, 10_000), st.sampled_from([8, 16, 32, 64, 72]))
+def test_combine_is_a_sum_of_two_rows(seed: int, width: int) -> None:
+    """A row becomes x times itself plus y times another, to the bit, and no other row changes."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, 5, width)).astype(np.float32)
+    x, y = rng.normal(size=2).astype(np.float32)
+    expected = a.copy()
+    expected[3] = x * a[3] + y * b[1]
+    combine(a, 3, x, b, 1, y)
+    np.testing.assert_array_equal(a, expected)
+
+
 def test_exp() -> None:
     """The exponential is within 2e-5 of the true one over the range that matters."""
     x = np.linspace(-30.0, 0.0, 3001).astype(np.float32)
@@ -46,6 +58,16 @@ def test_exp_keeps_what_it_is_not_given() -> None:
     exp_all(x, 2)
     assert 0.0 <= x[0] < 1e-20
     assert x[2] == -1.0
+
+
+def test_exp_of_columns_is_exp() -> None:
+    """The first 8 columns of the rows that are named become what `exp_all` makes of them, and nothing else changes."""
+    x = -np.random.default_rng(1).uniform(0, 30, (5, 12)).astype(np.float32)
+    expected = x.copy()
+    for row in range(1, 4):
+        exp_all(expected[row], LANES)
+    exp_columns(x, 1, 4)
+    np.testing.assert_array_equal(x, expected)
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.001, 0.1])
