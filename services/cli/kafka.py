@@ -16,7 +16,8 @@ from services.runtime.settings import KafkaSettings
 
 ANSWER_S = 10.0
 """Longest wait for one answer of a broker."""
-_PROBE_S = 3.0
+_PROBE_S = 8.0
+"""A broker on a machine that is busy starting may need some of it."""
 _BATCH = 10_000
 _POLL_S = 0.2
 _PAUSE_S = 0.1

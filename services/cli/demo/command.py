@@ -105,8 +105,7 @@ def ended_by_signals() -> Iterator[None]:
     before = {number: signal.signal(number, interrupt) for number in (*_SIGNALS, signal.SIGINT)}
     try:
         yield
-    except BaseException:
-        # Whatever has come out: a library's C code may have made another error of the interrupt.
+    except BaseException:  # a library's C code may have made another error of the interrupt
         if not came:
             raise
         if came[0] == signal.SIGINT:
