@@ -18,7 +18,7 @@ from services.model.experts import F_CATEGORIES, F_TITLE, F_YEAR
 from services.model.jit import inline, kernel
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
 from services.model.kernels.vectors import log_one
-from services.model.kernels.view import View, Work
+from services.model.kernels.view import MEMO, View, Work
 from services.model.layout import feature_hash
 
 CATEGORY, YEAR, WORD = 1, 3, 5
@@ -27,8 +27,6 @@ TITLES, YEARS = 20, 10
 """Newest items whose titles and years make the user's taste."""
 _TAG = np.uint64(feature_hash(0))
 _LOW = 0x0FFF_FFFF
-_MEMO = 64
-"""Room for the answers about categories that are kept for one query; a power of 2."""
 
 
 @inline
@@ -114,7 +112,7 @@ def evidence(v: View, categories: Lists, user: int, w: Work, start: int, end: in
             kind = feature >> np.uint32(28)
             if kind == np.uint32(CATEGORY):
                 # Candidates share their categories.
-                memo = feature & np.uint32(_MEMO - 1)
+                memo = feature & np.uint32(MEMO - 1)
                 if asked[memo] != feature:
                     row = feature_row(keys, slots, feature)
                     count = counts[row, 0] if row >= 0 else np.float32(0.0)

@@ -48,11 +48,11 @@ def _inverse(total: np.float32) -> np.float32:
 
 @kernel
 def prepare(v: View, w: Work, found: int) -> int:
-    """Sum the lists of the newest `found` history items; returns how many items they name."""
+    """Sum the lists of the newest `found` history items; returns how many items they name. Those that the user may not
+    get have no row, as those that the replica does not hold."""
     spot_clear(w.near)
     touched = 0
     decayed = np.float32(1.0)
-    room = len(w.near_row)
     for k in range(found):
         h = w.rows[k]
         if k + 1 < found:
@@ -65,17 +65,11 @@ def prepare(v: View, w: Work, found: int) -> int:
             at = v.near.where[h]
             for i in range(at, at + v.near.length[h]):
                 key = v.near.keys[i]
-                place = spot_find(w.near, key)
-                new = place < 0
-                if new:
-                    if spot_find(w.seen, key) >= 0 or touched >= room:
-                        continue
-                    place = spot_put(w.near, key, touched)
-                    touched += 1
+                place = spot_put(w.near, key, touched)
                 s = w.near_sum[place]
-                if new:
+                if place == touched:
                     w.near_hash[place] = key
-                    w.near_row[place] = -2
+                    touched += 1
                     for j in range(CHANNELS):
                         s[j] = np.float32(0.0)
                 count = v.near.values[i, 0]
@@ -92,7 +86,8 @@ def prepare(v: View, w: Work, found: int) -> int:
                     s[3 + k] = v.near.values[i, 1] * ahead
         decayed *= np.float32(DECAY)
     for place in range(touched):
-        w.near_row[place] = index_find(v.index_keys, v.index_slots, w.near_hash[place])
+        key = w.near_hash[place]
+        w.near_row[place] = -1 if spot_find(w.seen, key) >= 0 else index_find(v.index_keys, v.index_slots, key)
     return touched
 
 

@@ -23,6 +23,13 @@ cgutils: Any = untyped
 """numba's code builders, which carry no types."""
 
 
+def _row(context: Any, builder: Any, kind: Any, array: Any, row: Any) -> tuple[Any, Any]:
+    """(pointer to a row of a C-contiguous float32 matrix, its width)."""
+    view = context.make_array(kind)(context, builder, array)
+    width = cgutils.unpack_tuple(builder, view.shape)[1]
+    return builder.gep(view.data, [builder.mul(row, width)], source_etype=ir.FloatType()), width
+
+
 @intrinsic
 def _dot(_typing: Any, a: Any, i: Any, b: Any, j: Any) -> Any:  # noqa: ARG001  (numba reads the names)
     """a[i] · b[j] for C-contiguous float32 matrices whose width is a multiple of 8."""
@@ -31,9 +38,8 @@ def _dot(_typing: Any, a: Any, i: Any, b: Any, j: Any) -> Any:  # noqa: ARG001  
         scalar, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
         pointers = []
         for kind, array, row in ((a, arguments[0], arguments[1]), (b, arguments[2], arguments[3])):
-            view = context.make_array(kind)(context, builder, array)
-            width = cgutils.unpack_tuple(builder, view.shape)[1]
-            pointers.append(builder.gep(view.data, [builder.mul(row, width)], source_etype=scalar))
+            pointer, width = _row(context, builder, kind, array, row)
+            pointers.append(pointer)
         total = cgutils.alloca_once(builder, vector)
         builder.store(ir.Constant(vector, [0.0] * LANES), total)
         size = ir.Constant(width.type, LANES)
@@ -71,9 +77,8 @@ def _combine(_typing: Any, a: Any, i: Any, x: Any, b: Any, j: Any, y: Any) -> An
         scalar, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
         pointers, factors = [], []
         for kind, array, row, factor in ((a, *arguments[0:3]), (b, *arguments[3:6])):
-            view = context.make_array(kind)(context, builder, array)
-            width = cgutils.unpack_tuple(builder, view.shape)[1]
-            pointers.append(builder.gep(view.data, [builder.mul(row, width)], source_etype=scalar))
+            pointer, width = _row(context, builder, kind, array, row)
+            pointers.append(pointer)
             lanes = ir.Constant(vector, ir.Undefined)
             for k in range(LANES):
                 lanes = builder.insert_element(lanes, factor, ir.Constant(ir.IntType(32), k))

@@ -19,6 +19,8 @@ OWN = 6
 """Sums over a user's own events of one item, see experts/own_history.py."""
 MIX = 12
 """Experts in the mixture, see experts/__init__.py."""
+MEMO = 64
+"""Room for the answers about categories that are kept for one query, see experts/content.py; a power of 2."""
 FEATURE_WIDTH, SHARE_WIDTH = 32, 16
 """Columns of the features and of the shares in memory: rows of whole lanes, the rest is zero."""
 
@@ -120,7 +122,7 @@ class Work(NamedTuple):
     words: Spot
     word_weight: F32
     asked: U32
-    """uint32[64] categories whose answers are kept for the query, and float32[64] these: see experts/content.py."""
+    """uint32[MEMO] categories whose answers are kept for the query, and float32[MEMO] these: see experts/content.py."""
     answer: F32
     listed: Spot
     place: I64
@@ -198,8 +200,8 @@ def work(dim: int, history: int, near: int, neighbours: int, seen: int, top: int
         np.zeros((CONTEXTS * neighbours, CONTEXTS), f32),
         spot(64 * 20),
         np.zeros(64 * 20, f32),
-        np.zeros(64, np.uint32),
-        np.zeros(64, f32),
+        np.zeros(MEMO, np.uint32),
+        np.zeros(MEMO, f32),
         spot(candidates),
         np.zeros(candidates, np.int64),
         np.zeros(candidates, np.int64),
