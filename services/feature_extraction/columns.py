@@ -17,7 +17,6 @@ from services.contracts.edge import EdgeCodec, InteractionEvent
 from services.contracts.inner import extraction_state as states
 from services.contracts.inner.extraction_state import CHUNK_ENTRIES, ENTRY_BYTES
 from services.feature_extraction.extractor import RATING, Extractor
-from services.feature_extraction.hashing import WORK
 from services.feature_extraction.impressions import IMPRESSION
 from services.feature_extraction.interactions import ITEM, TYPE, USER, InteractionReader, Interactions
 from services.feature_extraction.kernels.batch import ACCEPTED, extract, hash_items, sort_out
@@ -41,6 +40,7 @@ from services.feature_extraction.users import User, UserTable
 from services.feature_extraction.weights import RATING_LOW
 from services.model.arena import pointers
 from services.model.arrays import I64, U8, U32, U64
+from services.model.kernels.hashing import WORK
 from services.model.kernels.wire import LONGEST_NUMBER
 from services.model.texts import distinct
 from services.runtime.processor import Slice

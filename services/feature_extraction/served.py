@@ -16,7 +16,6 @@ import numpy as np
 
 from services.contracts.edge import EdgeCodec, RecommendationList
 from services.contracts.edge.rules import MAX_ID_BYTES
-from services.feature_extraction.hashing import WORK, blake2b_64
 from services.feature_extraction.kernels.avro import (
     behind_header,
     branch,
@@ -31,6 +30,7 @@ from services.feature_extraction.kernels.avro import (
 from services.feature_extraction.scan import READ, UNREAD, Refused, scan
 from services.model.arrays import F64, I64, U8, U64
 from services.model.jit import kernel
+from services.model.kernels.hashing import WORK, blake2b_64
 from services.model.kernels.wire import (
     put_array,
     put_binary,

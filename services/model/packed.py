@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from services.model.arena import Lists
 from services.model.arrays import F32, I64, U8
+from services.model.buffers import as_bytes, cut, ends_of, joined
 from services.model.kernels.packed import (
     FIELDS,
     HEADS,
@@ -28,14 +26,12 @@ from services.model.kernels.packed import (
     standing,
     write_rows,
 )
-from services.model.kernels.wire import LONGEST_NUMBER
 from services.model.table import RowTable
 
 TOUCH = "touch"
 """Block of owner rows only: when the row was last touched, (int64 ordinal, float32 newest tick)."""
 BLOCKS = ("pop", "q", "b", "v", "near", "content", TOUCH)
 """The blocks of an item row, in the order in which they are written."""
-_MARGIN = bytes(LONGEST_NUMBER)
 _TOUCH_BYTES = 12
 
 
@@ -47,7 +43,7 @@ def form(pieces: Sequence[bytes]) -> Form:
     """
     if len(pieces) != PIECES:
         raise ValueError(f"an item row has {PIECES} pieces, not {len(pieces)}")
-    return Form(np.frombuffer(b"".join(pieces), np.uint8).copy(), _ends(pieces))
+    return Form(np.frombuffer(b"".join(pieces), np.uint8).copy(), ends_of(pieces))
 
 
 def rows_among(keys: Sequence[bytes | None], values: Sequence[bytes | None], wanted: Form) -> list[bool]:
@@ -117,8 +113,8 @@ def write(
     values = np.empty(len(rows) * fixed + entries * entry + features * 4, np.uint8)
     keys = np.empty(words * 4, np.uint8)
     value_ends, key_ends = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
-    write_rows(t, rows, _bytes(touch), _bytes(tick), offset, wanted, values, value_ends, keys, key_ends)
-    return _cut(keys, key_ends), _cut(values, value_ends)
+    write_rows(t, rows, as_bytes(touch), as_bytes(tick), offset, wanted, values, value_ends, keys, key_ends)
+    return cut(keys, key_ends), cut(values, value_ends)
 
 
 def item_rows(table: RowTable) -> ItemRows:
@@ -130,19 +126,19 @@ def item_rows(table: RowTable) -> ItemRows:
     return ItemRows(
         table.counts,
         table.names,
-        _bytes(table.names.keys),
-        _bytes(pop.data),
-        _bytes(q.data),
-        _bytes(q.acc),
-        _bytes(b.data),
-        _bytes(v.data),
-        _bytes(v.acc),
-        _bytes(near.data),
+        as_bytes(table.names.keys),
+        as_bytes(pop.data),
+        as_bytes(q.data),
+        as_bytes(q.acc),
+        as_bytes(b.data),
+        as_bytes(v.data),
+        as_bytes(v.acc),
+        as_bytes(near.data),
         near_lists,
-        _bytes(near_lists.keys),
-        _bytes(near_lists.values),
+        as_bytes(near_lists.keys),
+        as_bytes(near_lists.values),
         content_lists,
-        _bytes(content_lists.keys),
+        as_bytes(content_lists.keys),
         np.array([each.itemsize * each.shape[1] for each in fixed], np.int64),
     )
 
@@ -153,19 +149,6 @@ def _lists(lists: Lists | None) -> Lists:
     return lists
 
 
-def _bytes(array: npt.NDArray[Any]) -> U8:
-    return array.reshape(-1).view(np.uint8)
-
-
 def _joined(parts: Sequence[bytes]) -> tuple[U8, I64]:
-    return np.frombuffer(b"".join([*parts, _MARGIN]), np.uint8), _ends(parts)
-
-
-def _ends(parts: Sequence[bytes]) -> I64:
-    return np.fromiter(accumulate(map(len, parts)), np.int64, len(parts))
-
-
-def _cut(buffer: U8, ends: I64) -> list[bytes]:
-    places = [0, *ends.tolist()]
-    raw = buffer[: places[-1]].tobytes()
-    return [raw[start:end] for start, end in pairwise(places)]
+    raw, ends = joined(parts)
+    return np.frombuffer(raw, np.uint8), ends

@@ -12,8 +12,6 @@ import numpy as np
 
 from services.model.arena import (
     HashIndex,
-    Lists,
-    list_append,
     list_bytes,
     list_clear,
     list_pool,
@@ -24,10 +22,12 @@ from services.model.arena import (
     valued_get,
     valued_set,
 )
-from services.model.arrays import F32, I64, U32, U64
+from services.model.arrays import I64, U32, U64
+from services.model.buffers import joined
 from services.model.config import ModelConfig
-from services.model.jit import kernel
+from services.model.kernels.hashing import WORK, hash_ids
 from services.model.kernels.seen import seen_set
+from services.model.kernels.users import UserArrays, category_count, history_push, seen_add
 from services.model.names import key_words, words_key
 from services.model.seeds import init_rows
 from services.model.table import MAX_KEY_BYTES
@@ -39,90 +39,10 @@ VECTOR_SCALE = 0.01
 _SALT = 0x75736572
 _TIDY_LOADS = 4096
 """Loaded rows between two looks at the idle memory, for a process that only loads."""
-_BLOCKS = ("p", "at", "h", "ht", "c", "cn")
+BLOCKS = ("p", "at", "h", "ht", "c", "cn")
 """The blocks of a row's wire form."""
 _SLACK = 1.25
 """Address space beyond the ceiling, for the users of one batch."""
-
-
-class UserArrays(NamedTuple):
-    """The arrays of the user table, in the form that kernels take."""
-
-    vector: F32
-    """float32[room, d]"""
-    acc: F32
-    """float32[room, 1]"""
-    touch: U64
-    """uint64[room] seed of the newest event: features partition << 48 | offset."""
-    history: Lists
-    """Item hashes, oldest first; one value: event time, uint32 seconds."""
-    categories: Lists
-    """Category features, one value: count decayed by event."""
-    seen: Lists
-    """Item hashes: a ring, entry n of the user's life at n % max_seen."""
-    seen_total: U32
-    """uint32[room] items ever added to `seen`."""
-
-
-@kernel
-def history_push(users: UserArrays, user: int, item: np.uint64, second: int, limit: int) -> None:
-    """Append an item to a user's history, dropping the oldest past the limit."""
-    history = users.history
-    n = history.length[user]
-    if n < limit:
-        at = list_append(history, user, item)
-    else:
-        first = history.where[user]
-        at = first + n - 1
-        for i in range(first, at):
-            history.keys[i] = history.keys[i + 1]
-            history.values[i, 0] = history.values[i + 1, 0]
-        history.keys[at] = item
-    history.values[at, 0] = np.uint32(second)
-
-
-@kernel
-def seen_add(users: UserArrays, user: int, item: np.uint64) -> bool:
-    """Add an item to the set of items seen; whether it was new."""
-    seen = users.seen
-    n, at = seen.length[user], users.seen.where[user]
-    for i in range(at, at + n):
-        if seen.keys[i] == item:
-            return False
-    limit = seen.sizes[len(seen.sizes) - 1]
-    if n < limit:
-        list_append(seen, user, item)
-    else:
-        seen.keys[at + users.seen_total[user] % limit] = item
-    users.seen_total[user] += 1
-    return True
-
-
-@kernel
-def category_count(users: UserArrays, user: int, categories: U32, decay: float) -> None:
-    """Decay a user's category counts by one event and count the event's categories."""
-    pool = users.categories
-    limit = pool.sizes[len(pool.sizes) - 1]
-    at = pool.where[user]
-    for i in range(at, at + pool.length[user]):
-        pool.values[i, 0] *= np.float32(decay)
-    for category in categories:
-        n, at = pool.length[user], pool.where[user]
-        place = -1
-        weakest = at
-        for i in range(at, at + n):
-            if pool.keys[i] == category:
-                place = i
-            if pool.values[i, 0] < pool.values[weakest, 0]:
-                weakest = i
-        if place < 0 and n < limit:
-            place = list_append(pool, user, category)
-            pool.values[place, 0] = np.float32(0.0)
-        elif place < 0:
-            place = weakest
-            pool.keys[place] = category
-            pool.values[place, 0] = np.float32(0.0)
-        pool.values[place, 0] += np.float32(1.0)
 
 
 class Evicted(NamedTuple):
@@ -146,8 +66,6 @@ class UserTable:
         self._index = HashIndex()
         self._hashes: U64 = reserve((room,), np.uint64)
         self._names = list_pool(room, MAX_KEY_BYTES // 4 + 1, np.uint32, 0)
-        self._saved: U32 = reserve((room,), np.uint32)
-        """Items of `seen` that `seen_changes` has reported."""
         self._free: list[int] = []
         self._top = 0
         self._calm = 0
@@ -160,6 +78,7 @@ class UserTable:
             list_pool(room, config.history_kept, np.uint64, 1, np.uint32),
             list_pool(room, config.max_categories, np.uint32, 1),
             list_pool(room, config.max_seen, np.uint64, 0),
+            reserve((room,), np.uint32),
             reserve((room,), np.uint32),
         )
 
@@ -215,7 +134,7 @@ class UserTable:
         arrays.acc[slots] = self.config.initial_accumulator
         arrays.touch[slots] = 0
         arrays.seen_total[slots] = 0
-        self._saved[slots] = 0
+        arrays.saved[slots] = 0
 
     def load(self, users: Sequence[bytes], rows: Sequence[dict[str, bytes]]) -> I64:
         """Set users' rows from their wire form (`dump`); the seen chunks come by `load_seen`.
@@ -227,7 +146,7 @@ class UserTable:
             ValueError: a row has another layout; nothing of the rows was taken.
         """
         try:
-            columns = {name: [row[name] for row in rows] for name in _BLOCKS}
+            columns = {name: [row[name] for row in rows] for name in BLOCKS}
         except KeyError as error:
             raise ValueError(f"a user row does not have the model's layout: {error} is missing") from error
         d = self.config.dim
@@ -236,23 +155,27 @@ class UserTable:
         if not (fits & (2 * sizes["ht"] == sizes["h"]) & (sizes["cn"] == sizes["c"])).all():
             raise ValueError("a user row does not have the model's layout: a block has another size")
         slots = self.slots(users)
-        joined = {name: b"".join(column) for name, column in columns.items()}
-        vectors = np.frombuffer(joined["p"], np.float32).reshape(-1, d + 1)
-        counts = np.frombuffer(joined["at"], np.uint64).reshape(-1, 2)
+        raw = {name: b"".join(column) for name, column in columns.items()}
+        vectors = np.frombuffer(raw["p"], np.float32).reshape(-1, d + 1)
+        counts = np.frombuffer(raw["at"], np.uint64).reshape(-1, 2)
         arrays = self.arrays
         # Where a user comes twice, the last row stays: numpy assigns in order.
         arrays.vector[slots], arrays.acc[slots, 0] = vectors[:, :d], vectors[:, d]
         arrays.touch[slots], arrays.seen_total[slots] = counts[:, 0], counts[:, 1]
-        self._saved[slots] = counts[:, 1]
+        arrays.saved[slots] = counts[:, 1]
         for pool, names in ((arrays.history, ("h", "ht")), (arrays.categories, ("c", "cn"))):
-            keys = np.frombuffer(joined[names[0]], pool.keys.dtype)
-            values = np.frombuffer(joined[names[1]], pool.values.dtype)
+            keys = np.frombuffer(raw[names[0]], pool.keys.dtype)
+            values = np.frombuffer(raw[names[1]], pool.values.dtype)
             valued_set(pool, slots, pointers(sizes[names[0]] // keys.itemsize), keys, values)
-        self._loads += len(rows)
+        self.loaded(len(rows))
+        return slots
+
+    def loaded(self, rows: int) -> None:
+        """So many rows were set: give idle list memory back once in a while."""
+        self._loads += rows
         if self._loads >= _TIDY_LOADS:
             self._loads = 0
             self.tidy()
-        return slots
 
     def dump(self, slots: I64) -> list[dict[str, bytes]]:
         """Users' rows without the seen chunks: p (vector, accumulator), at (newest event, items seen),
@@ -267,14 +190,18 @@ class UserTable:
             keys, values = np.empty(int(ptr[-1]), pool.keys.dtype), np.empty(int(ptr[-1]), pool.values.dtype)
             valued_get(pool, slots, ptr, keys, values)
             columns += [_cut(keys, ptr), _cut(values, ptr)]
-        return [dict(zip(_BLOCKS, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [dict(zip(BLOCKS, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def load_seen(self, users: Sequence[bytes], chunks: Sequence[int], items: Sequence[bytes]) -> I64:
         """Take in seen chunks; returns int64[n] slots of their users. A row and its chunks may come in any order."""
-        slots, first = self.slots(users), np.array(chunks, np.int64) * SEEN_CHUNK
-        ptr = pointers([len(one) // 8 for one in items])
-        seen_set(self.arrays.seen, slots, first, ptr, np.frombuffer(b"".join(items), np.uint64))
+        slots = self.slots(users)
+        self.set_seen(slots, chunks, items)
         return slots
+
+    def set_seen(self, slots: I64, chunks: Sequence[int], items: Sequence[bytes]) -> None:
+        """`load_seen` of users in slots int64[n]."""
+        first, ptr = np.array(chunks, np.int64) * SEEN_CHUNK, pointers([len(one) // 8 for one in items])
+        seen_set(self.arrays.seen, slots, first, ptr, np.frombuffer(b"".join(items), np.uint64))
 
     def seen(self, slot: int) -> U64:
         """uint64[k] the items that a user has interacted with, in no particular order."""
@@ -288,8 +215,9 @@ class UserTable:
 
     def seen_changes_many(self, slots: I64) -> Iterator[list[tuple[int, bytes]]]:
         """`seen_changes` of many users."""
-        totals, limit, ring = self.arrays.seen_total[slots], self.config.max_seen, self.arrays.seen
-        saved, self._saved[slots] = self._saved[slots], totals
+        arrays, limit, ring = self.arrays, self.config.max_seen, self.arrays.seen
+        totals, saved = arrays.seen_total[slots], arrays.saved[slots]
+        arrays.saved[slots] = totals
         columns = (totals.tolist(), saved.tolist(), ring.where[slots].tolist(), ring.length[slots].tolist())
         for total, before, at, n in zip(*columns, strict=True):
             chunks = {entry % limit // SEEN_CHUNK for entry in range(max(before, total - limit), total)}
@@ -394,7 +322,11 @@ def _hash(user: bytes) -> int:
 
 
 def _hashes(users: Sequence[bytes]) -> U64:
-    return np.fromiter(map(_hash, users), np.uint64, len(users))
+    """`_hash` of many users."""
+    raw, ends = joined(users)
+    hashes = np.empty(len(users), np.uint64)
+    hash_ids(np.frombuffer(raw, np.uint8), ends, np.empty(WORK, np.uint64), hashes)
+    return hashes
 
 
-__all__ = ["SEEN_CHUNK", "UserArrays", "UserTable", "category_count", "history_push", "pointers", "seen_add"]
+__all__ = ["BLOCKS", "SEEN_CHUNK", "UserArrays", "UserTable", "category_count", "history_push", "pointers", "seen_add"]

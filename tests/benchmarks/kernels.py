@@ -22,13 +22,13 @@ from services.model.events import EventBatch
 from services.model.jit import kernel
 from services.model.kernels.factors import Logs, Step, draw, factor_step, logits
 from services.model.kernels.query import query
+from services.model.kernels.users import UserArrays
 from services.model.kernels.view import Setup, View, Work
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
 from services.model.rows import DeltaBlock, DeltaSet
 from services.model.table import RowTable
 from services.model.topk import top_k
-from services.model.users import UserArrays
 from services.model.views import view
 from tests.unit.model.kernels.plain_factors import PlainFactors
 from tests.unit.model.simulation import Event, event_batch

@@ -32,8 +32,8 @@ TWINS = {
     "test_fold.py::test_the_last_list_stays": "fold: fold_replace",
     "test_topk.py::test_top_k_is_exact": "topk: _weaker offer push weigh",
     "kernels/test_small.py::test_a_sorted_range_is_a_set": "topk: excluded",
-    "test_users.py::test_history_keeps_the_newest": "users: history_push",
-    "kernels/test_counting.py::test_users_are_counted_as_the_plain_ones": "users: category_count seen_add",
+    "test_users.py::test_history_keeps_the_newest": "kernels.users: history_push",
+    "kernels/test_counting.py::test_users_are_counted_as_the_plain_ones": "kernels.users: category_count seen_add",
     "kernels/test_counting.py::test_a_stream_is_counted_as_the_plain_one":
         "fold: pair_add; experts.neighbours: fetch learn _fetch _note; kernels.prefetch: fetch_list;"
         " kernels.batch: learn_batch",
@@ -95,9 +95,10 @@ TWINS = {
     "test_texts.py::test_text_is_what_python_decodes": "texts: is_text",
     "test_texts.py::test_equal_texts_have_one_number": "texts: number same",
     "test_users.py::test_seen_chunks_of_many_users_come_at_once": "kernels.seen: seen_set",
-    "../feature_extraction/test_hashing.py::test_blake2b_is_that_of_hashlib":
-        "feature_extraction.hashing: blake2b_64 _compress _load _mix; kernels.wire: get_eight",
-    "../feature_extraction/test_hashing.py::test_crc_is_that_of_zlib": "feature_extraction.hashing: crc32",
+    "kernels/test_hashing.py::test_blake2b_is_that_of_hashlib":
+        "kernels.hashing: blake2b_64 _compress _load _mix; kernels.wire: get_eight",
+    "kernels/test_hashing.py::test_ids_are_hashed_one_by_one": "kernels.hashing: hash_ids",
+    "kernels/test_hashing.py::test_crc_is_that_of_zlib": "kernels.hashing: crc32",
     "../feature_extraction/test_interactions.py::test_columns_are_what_the_codec_gives":
         "feature_extraction.interactions: _put_context _put_optional _put_text _put_time _put_value _read_all"
         " _read_one;"

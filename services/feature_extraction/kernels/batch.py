@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from services.feature_extraction.hashing import blake2b_64, crc32
 from services.feature_extraction.interactions import EVENT_ID, ITEM, LIST, NO_TIME, SESSION, Columns
 from services.feature_extraction.kernels.features import Events, Items, Kinds, put_feature, put_name
 from services.feature_extraction.kernels.lists import NONE, Served, attribute
@@ -26,6 +25,7 @@ from services.feature_extraction.kernels.rules import (
 from services.feature_extraction.session import NO_ID
 from services.model.arrays import I64, U8, U64
 from services.model.jit import kernel
+from services.model.kernels.hashing import blake2b_64, crc32
 
 PLAIN, ACCEPTED, DUPLICATE, LATE, WRONG_TIME = range(5)
 """What becomes of an interaction; PLAIN: the plain extractor decides."""

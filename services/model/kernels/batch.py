@@ -18,10 +18,10 @@ from services.model.kernels.probe import Probe, probe
 from services.model.kernels.query import query
 from services.model.kernels.spot import spot_find
 from services.model.kernels.touched import Increments, increment_of, keep
+from services.model.kernels.users import UserArrays, category_count, history_push, seen_add
 from services.model.kernels.view import Setup, View, Work
 from services.model.layout import MIXTURE_MEMORY
 from services.model.seeds import mix64
-from services.model.users import UserArrays, category_count, history_push, seen_add
 
 CATEGORY_KIND = 1
 """High 4 bits of a content feature that names a category."""

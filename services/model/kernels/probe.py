@@ -16,9 +16,9 @@ from services.model.jit import kernel
 from services.model.kernels import ranking
 from services.model.kernels.candidates import add
 from services.model.kernels.spot import spot_find
+from services.model.kernels.users import UserArrays
 from services.model.kernels.vectors import dot
 from services.model.kernels.view import MIX, Setup, View, Work
-from services.model.users import UserArrays
 
 NOT_SCORED, MISSED = -1.0, 0.0
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from services.model.arena import index_find
 from services.model.jit import kernel
+from services.model.kernels.users import UserArrays
 from services.model.kernels.vectors import combine
 from services.model.kernels.view import Setup, View, Work
 from services.model.layout import GAPS
-from services.model.users import UserArrays
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 LOOKED_UP = 32

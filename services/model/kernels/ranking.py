@@ -24,10 +24,10 @@ from services.model.experts import (
 )
 from services.model.jit import kernel
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
+from services.model.kernels.users import UserArrays
 from services.model.kernels.vectors import combine, dot, exp_one, log_columns, log_one
 from services.model.kernels.view import MIX, Setup, View, Work
 from services.model.layout import SCORE_FEATURES
-from services.model.users import UserArrays
 
 COLUMNS = F_MIXTURE + 1
 BUCKET_RATE = 0.2

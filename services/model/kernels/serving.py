@@ -15,9 +15,9 @@ from services.model.kernels import ranking
 from services.model.kernels.candidates import add
 from services.model.kernels.query import query
 from services.model.kernels.spot import spot_clear, spot_find, spot_put
+from services.model.kernels.users import UserArrays
 from services.model.kernels.vectors import dot, exp_one
 from services.model.kernels.view import MIX, Setup, View, Work
-from services.model.users import UserArrays
 
 REASONS = 2
 """Earlier items named with an item."""

@@ -17,7 +17,7 @@ from services.model.experts import CONTENT
 from services.model.jit import allocating_kernel, inline, kernel
 from services.model.kernels.cold import CATEGORY, NEWEST, WORD, ColdView, forget_profile, profile, pull_of
 from services.model.kernels.serving import Asked, Lists
-from services.model.users import UserArrays
+from services.model.kernels.users import UserArrays
 
 AVERAGE = 50.0
 """Items of score 0 that the average of the untouched counts as well: where only one is left, it is not the average."""

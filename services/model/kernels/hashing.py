@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from services.model.arrays import U8, U64
+from services.model.arrays import I64, U8, U64
 from services.model.jit import inline, kernel
 from services.model.kernels.wire import get_eight
 
@@ -136,6 +136,22 @@ def blake2b_64(buffer: U8, start: int, length: int, work: U64) -> np.uint64:
         _compress(work, done, done == length)
         if done == length:
             return np.uint64(work[_STATE])
+
+
+@kernel
+def hash_ids(buffer: U8, ends: I64, work: U64, out: U64) -> None:
+    """The hashes of ids under which an index keeps them: those of BLAKE2b, with 1 for 0, which marks an empty place.
+
+    Args:
+        buffer: n ids end to end.
+        ends: int64[n] where each ends.
+        work: uint64[24], see `WORK`.
+        out: uint64[n] receives the hashes.
+    """
+    start = 0
+    for i in range(len(ends)):
+        out[i] = max(blake2b_64(buffer, start, ends[i] - start, work), np.uint64(1))
+        start = ends[i]
 
 
 @kernel

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.feature_extraction.hashing import WORK, blake2b_64, crc32
+from services.model.kernels.hashing import WORK, blake2b_64, crc32, hash_ids
 
 SURROUNDED = st.tuples(st.binary(max_size=3), st.binary(max_size=600), st.binary(max_size=3))
 dirty = np.full(WORK, 2**64 - 1, np.uint64)
@@ -33,6 +33,14 @@ def test_blake2b_is_that_of_hashlib(parts: tuple[bytes, bytes, bytes]) -> None:
 def test_blake2b_at_the_ends_of_blocks(size: int) -> None:
     """Nothing, full words and blocks, and a byte more or less."""
     assert_blake2b(b"\xff", bytes(at * 37 % 256 for at in range(size)), b"\xff")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5))
+def test_ids_are_hashed_one_by_one(ids: list[bytes]) -> None:
+    """Every id has the hash of its own bytes, wherever it lies among the others."""
+    ends, out = np.cumsum([len(each) for each in ids], dtype=np.int64), np.zeros(len(ids), np.uint64)
+    hash_ids(np.frombuffer(b"".join([*ids, b"\xff"]), np.uint8), ends, dirty, out)
+    assert out.tolist() == [int.from_bytes(blake2b(each, digest_size=8).digest(), "little") or 1 for each in ids]
 
 
 @given(SURROUNDED)
