@@ -9,9 +9,11 @@ import numpy as np
 from services.model.config import ModelConfig
 from services.model.events import EventBatch, event_seed, ragged
 from services.model.kernels.packed import PIECES
+from services.model.kernels.packed_users import PIECES as USER_PIECES
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
 from services.model.packed import form, rows_among
+from services.model.packed_users import read, set_rows, user_form
 from services.model.recommender import Query, Recommender
 from services.model.replica import Replica
 from services.model.users import UserTable
@@ -53,6 +55,7 @@ def compile_kernels(config: ModelConfig) -> None:
         users.load([user], learner.users.dump(np.array([slot])))
         for chunk, hashes in learner.users.seen_changes(slot):
             users.load_seen([user], [chunk], [hashes])
+    set_rows(users, np.zeros(0, np.int64), read([], [], user_form([b"."] * USER_PIECES)))
     recommender = Recommender(small, replica, users)
     recommender.catalogue.put(10_000, "unseen", np.array([1 << 28, 5 << 28], np.uint32))
     nothing = np.zeros(0, np.uint64)

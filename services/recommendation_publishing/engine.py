@@ -10,7 +10,6 @@ import numpy as np
 from services.contracts.edge import Item
 from services.contracts.inner.item_state import CLOCK_KEY, ItemRow, decode_row, row_pieces
 from services.contracts.inner.sweeps import SweepReader
-from services.contracts.inner.user_state import UserRow
 from services.contracts.keys import content_features, item_hash
 from services.model import layout
 from services.model.config import ModelConfig
@@ -24,6 +23,7 @@ from services.model.users import UserTable
 from services.recommendation_publishing.avro import Ids, ids_of
 from services.recommendation_publishing.event_time import EventClock
 from services.recommendation_publishing.lists import Learned, nothing_learned
+from services.recommendation_publishing.records import UserRecords
 from services.recommendation_publishing.rows import Received, UserRows
 from services.runtime.errors import FatalError
 
@@ -86,12 +86,12 @@ class Engine:
         """Whether the model is known: lists of events wait until the first clock has come."""
         return self._record is not None
 
-    def first_occurrences(self, rows: Sequence[tuple[bytes, UserRow]]) -> None:
+    def first_occurrences(self, records: UserRecords) -> None:
         """Let the ranker of untouched items learn where the newest item of a new user row was one of them."""
         self._recommender.follow()
         if not self._catalogue.cold.waiting:
             return
-        histories = [row["b"]["h"] for _, row in rows if row["b"]["h"]]
+        histories = list(filter(None, records.histories(records.rows)))
         newest = np.frombuffer(b"".join(history[-8:] for history in histories), np.uint64)
         for at in np.flatnonzero(self._catalogue.untouched(newest)).tolist():
             if self._catalogue.untouched(newest[at : at + 1])[0]:

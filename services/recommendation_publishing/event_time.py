@@ -7,6 +7,10 @@ was learned, and what has passed since it was appended: with live events that is
 
 from __future__ import annotations
 
+import numpy as np
+
+from services.model.arrays import I64
+
 
 class EventClock:
     """Event time, told by the rows of the users."""
@@ -16,10 +20,13 @@ class EventClock:
         self._newest_ms: int | None = None
         self._appended_ms = 0
 
-    def learned(self, event_ms: int, append_ms: int) -> None:
-        """An event of this time, appended then, was learned from (both Unix ms)."""
-        if self._newest_ms is None or event_ms >= self._newest_ms:
-            self._newest_ms, self._appended_ms = event_ms, append_ms
+    def learned(self, event_ms: I64, append_ms: I64) -> None:
+        """Events of these times (int64[n], Unix ms), appended then, were learned from, in this order."""
+        if not len(event_ms):
+            return
+        at = len(event_ms) - 1 - int(np.argmax(event_ms[::-1]))
+        if self._newest_ms is None or event_ms[at] >= self._newest_ms:
+            self._newest_ms, self._appended_ms = int(event_ms[at]), int(append_ms[at])
 
     def at(self, now_ms: int) -> int:
         """Event time at a moment of the wall clock, Unix ms; the same moment before any event is known."""

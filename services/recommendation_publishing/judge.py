@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from services.contracts.edge import QualityReport
-from services.contracts.inner.user_state import UserRow
 from services.model.recommender import Query
 from services.recommendation_publishing.engine import Engine
 from services.recommendation_publishing.quality import DEPTH, LiveQuality
+from services.recommendation_publishing.records import UserRecords
 from services.recommendation_publishing.settings import PublishingSettings
 
 _HOUR_MS = 3_600_000
@@ -33,20 +33,26 @@ class Judge:
         """Whether publishing is to serve popularity for now."""
         return self.quality.comparison.below
 
-    def judge(self, engine: Engine, rows: Sequence[tuple[bytes, UserRow]], now_ms: int) -> None:
-        """Judge the sampled rows of a batch, as (user, new row), which the engine has not taken in yet.
+    def judge(self, engine: Engine, records: UserRecords, now_ms: int) -> None:
+        """Judge the sampled rows among records which the engine has not taken in yet.
 
         Only rows with exactly one new positive are judged: then the old row is what was known just before it. They are
         asked for as of the event.
         """
-        sampled = [(user, row) for user, row in rows if self._sampled(user, row["o"])]
+        sampled = [
+            (at, records.users[at], event_ms)
+            for at, (offset, event_ms, _) in zip(records.rows.tolist(), records.row_fields.tolist(), strict=True)
+            if self._sampled(records.users[at], offset)
+        ]
         queries: list[Query] = []
         targets: list[int] = []
-        for (_, row), slot in zip(sampled, engine.rows.slots([user for user, _ in sampled]).tolist(), strict=True):
-            target = self._target(engine, slot, row) if slot >= 0 else 0
+        histories = records.histories(np.array([at for at, _, _ in sampled], np.int64))
+        slots = engine.rows.slots([user for _, user, _ in sampled])
+        for (_, _, event_ms), history, slot in zip(sampled, histories, slots.tolist(), strict=True):
+            target = self._target(engine, slot, history) if slot >= 0 else 0
             if target:
                 nothing = np.zeros(0, np.uint64)
-                queries.append(Query(slot, row["t"], DEPTH, nothing, np.zeros(0, np.uint32), self._exclude_seen))
+                queries.append(Query(slot, event_ms, DEPTH, nothing, np.zeros(0, np.uint32), self._exclude_seen))
                 targets.append(target)
         if not queries:
             return
@@ -68,10 +74,10 @@ class Judge:
             return False
         return zlib.crc32(user, offset & 0xFFFF_FFFF) < self._sample * 2.0**32
 
-    def _target(self, engine: Engine, slot: int, row: UserRow) -> int:
-        """Hash of the one item that the new row's history has more than the held one, or 0."""
+    def _target(self, engine: Engine, slot: int, history: bytes) -> int:
+        """Hash of the one item that a new row's history has more than the held one, or 0."""
         table = engine.rows.table
-        new = np.frombuffer(row["b"]["h"], np.uint64)[::-1]
+        new = np.frombuffer(history, np.uint64)[::-1]
         old, _ = table.history(slot)
         one_more = len(new) == min(len(old) + 1, table.config.history_kept)
         if not len(new) or not one_more or not np.array_equal(new[1:], old[: len(new) - 1]):

@@ -10,7 +10,6 @@ import numpy as np
 
 from services.contracts.context import context_features
 from services.contracts.edge import EdgeCodec, QualityReport, RecommendationList, RecommendationRequest
-from services.contracts.inner.user_state import split_key
 from services.contracts.keys import item_hashes, partition_of, user_key
 from services.model.arrays import U64
 from services.model.recommender import Query, Ranking
@@ -22,6 +21,7 @@ from services.recommendation_publishing.judge import Judge
 from services.recommendation_publishing.lists import Occasion, recommendation_lists
 from services.recommendation_publishing.policy import PublishingPolicy
 from services.recommendation_publishing.quality import gauges
+from services.recommendation_publishing.records import UserRecords
 from services.recommendation_publishing.refresh import Refresher
 from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.processor import Batch, Decoder, Inputs, Outputs, Slice, slice_rows
@@ -105,10 +105,9 @@ class Publisher:
         """Take in user rows (while a partition is restored), item rows and item metadata."""
         engine = self._engine
         if slice_.topic == ROWS:
-            for _, _, key, value in slice_rows(slice_):
-                user, chunk = split_key(_known(key))
-                engine.rows.receive(user, chunk, value)
-                self._fresh.append((user, slice_.partition))
+            records = UserRecords.of(slice_.keys, slice_.values)
+            engine.rows.receive(records)
+            self._fresh += [(user, slice_.partition) for user in records.users]
             if engine.ready:
                 engine.rows.settle_all()
         elif slice_.topic == ITEM_ROWS:
@@ -165,14 +164,14 @@ class Publisher:
 
     def _take_rows(self, slice_: Slice, out: Outputs) -> None:
         self._ends[slice_.partition] = slice_.end
+        records = UserRecords.of(slice_.keys, slice_.values)
         if self._engine.ready:
-            rows = [(_known(key), row) for _, _, key, row in slice_rows(slice_) if row is not None and "b" in row]
-            self._judge.judge(self._engine, rows, self._now_ms)
-            self._engine.first_occurrences(rows)
-        for offset, _, key, value in slice_rows(slice_):
-            user, chunk = split_key(_known(key))
-            self._engine.rows.receive(user, chunk, value)
-            if chunk is not None:
+            self._judge.judge(self._engine, records, self._now_ms)
+            self._engine.first_occurrences(records)
+        self._engine.rows.receive(records)
+        whole = zip(slice_.offsets, records.users, records.values, (records.parts.chunks < 0).tolist(), strict=True)
+        for offset, user, value, is_row in whole:
+            if not is_row:
                 continue
             if value is None:
                 # The user shard's last word on an erased user: nothing that was made before may stay.

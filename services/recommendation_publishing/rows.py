@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.contracts.inner.user_state import SeenChunk, UserRow
+from services.contracts.inner.user_state import UserRow
 from services.model.arrays import I64
+from services.model.kernels.packed_users import APPEND_MS, EPOCH, EVENT_MS, OFFSET, PARTITION
+from services.model.packed_users import read, set_rows
 from services.model.users import UserTable
 from services.recommendation_publishing.event_time import EventClock
 from services.recommendation_publishing.lists import Learned
+from services.recommendation_publishing.records import USER_RECORD, UserRecords
 
 _ROOM = 1024
 _COLUMNS = ("epoch", "partition", "offset", "event_ms", "append_ms")
 _VERSION, _PARTITION, _OFFSET, _EVENT_MS, _APPEND_MS = slice(0, 3), 1, 2, 3, 4
+_FIELDS = [EPOCH, PARTITION, OFFSET, EVENT_MS, APPEND_MS]
+"""The same columns, in the fields of a record."""
+_SETTLED = 8192
+"""Users settled at once when it is everybody's turn: their records are copied for it."""
 
 
 @dataclass(slots=True)
 class Received:
     """The newest records of a user that the table does not hold yet."""
 
-    row: UserRow | None = None
+    row: bytes | UserRow | None = None
+    offset: int = 0
+    """Up to which the row has learned."""
     chunks: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -44,52 +53,90 @@ class UserRows:
     _event_ids: list[str] = field(default_factory=lambda: [""] * _ROOM)
     """By slot."""
 
-    def receive(self, user: bytes, chunk: int | None, record: UserRow | SeenChunk | None) -> None:
-        """Take in one user-state record, a row or a numbered chunk; None deletes.
+    def receive(self, records: UserRecords) -> None:
+        """Take in user-state records, in the order of the log.
 
         A row older than the one that is held changes nothing: after a restart the log is read again from the
         committed position, behind the restored rows.
         """
-        if record is None:
-            if chunk is None:
+        offsets, chunks = iter(records.row_fields[:, 0].tolist()), records.parts.chunks
+        items = iter(records.parts.items(np.flatnonzero(chunks >= 0)))
+        for user, chunk, value in zip(records.users, chunks.tolist(), records.values, strict=True):
+            if chunk >= 0:
+                seen = next(items)
+                if value is not None:
+                    self._received(user).chunks[chunk] = seen if isinstance(value, bytes) else value["s"]
+            elif value is None:
                 self.drop(user)
-            return
+            else:
+                received, offset = self._received(user), next(offsets)
+                if received.row is None or received.offset <= offset:
+                    received.row, received.offset = value, offset
+        self.clock.learned(records.row_fields[:, 1], records.row_fields[:, 2])
+
+    def _received(self, user: bytes) -> Received:
         received = self.received.get(user)
         if received is None:
             received = self.received[user] = Received()
-        if chunk is not None:
-            received.chunks[chunk] = record["s"]  # type: ignore[typeddict-item]  # only a row has no number
-            return
-        row: UserRow = record  # type: ignore[assignment]  # only a chunk has a number
-        self.clock.learned(row["t"], row["ts"])
-        if received.row is None or received.row["o"] <= row["o"]:
-            received.row = row
+        return received
 
-    def settle(self, users: Iterable[bytes]) -> None:
-        """Bring what was received of users into the table, all at once."""
-        new = {user: self.received.pop(user) for user in users if user in self.received}
-        rows = {user: one.row for user, one in new.items() if one.row is not None}
-        held = self._meta[self.table.find_many(list(rows)), _OFFSET].tolist()
-        rows = {user: row for (user, row), offset in zip(rows.items(), held, strict=True) if offset <= row["o"]}
-        if rows:
-            slots = self.table.load(list(rows), [row["b"] for row in rows.values()])
-            self._reserve(slots)
-            self._meta[slots] = [(row["e"], row["p"], row["o"], row["t"], row["ts"]) for row in rows.values()]
-            for slot, row in zip(slots.tolist(), rows.values(), strict=True):
-                self._event_ids[slot] = row["id"]
-        chunks = [(user, *chunk) for user, one in new.items() for chunk in one.chunks.items()]
+    def settle(self, users: Sequence[bytes]) -> I64:
+        """Bring what was received of users into the table, all at once.
+
+        Returns:
+            int64[n] where the users stand in the table, -1 for those of whom nothing has come.
+        """
+        slots = self.table.find_many(users)
+        new = {
+            user: (slot, self.received.pop(user))
+            for user, slot in zip(users, slots.tolist(), strict=True)
+            if user in self.received
+        }
+        strangers = [user for user, (slot, _) in new.items() if slot < 0]
+        if strangers:
+            made = self.table.slots(strangers)
+            self._reserve(made)
+            slots = self.table.find_many(users)
+            new |= {user: (slot, new[user][1]) for user, slot in zip(strangers, made.tolist(), strict=True)}
+        self._set_rows(new)
+        chunks = [(slot, *chunk) for slot, one in new.values() for chunk in one.chunks.items()]
         if chunks:
             owners, numbers, items = zip(*chunks, strict=True)
-            self._reserve(self.table.load_seen(owners, numbers, items))
+            self.table.set_seen(np.array(owners, np.int64), numbers, items)
+        return slots
+
+    def _set_rows(self, new: dict[bytes, tuple[int, Received]]) -> None:
+        """Set the rows of users in slots, where they are not older than what is held."""
+        held = self._meta[[slot for slot, _ in new.values()], _OFFSET].tolist() if new else []
+        plain: list[tuple[int, bytes, bytes]] = []
+        for (user, (slot, one)), offset in zip(new.items(), held, strict=True):
+            if one.row is None or offset > one.offset:
+                continue
+            if isinstance(one.row, bytes):
+                plain.append((slot, user, one.row))
+                continue
+            row = one.row
+            self.table.load([user], [row["b"]])
+            self._meta[slot] = row["e"], row["p"], row["o"], row["t"], row["ts"]
+            self._event_ids[slot] = row["id"]
+        if not plain:
+            return
+        owners, names, values = zip(*plain, strict=True)
+        slots, records = np.array(owners, np.int64), read(names, values, USER_RECORD)
+        set_rows(self.table, slots, records)
+        self._meta[slots] = records.fields[:, _FIELDS]
+        for slot, event_id in zip(owners, records.event_ids(), strict=True):
+            self._event_ids[slot] = event_id
 
     def settle_all(self) -> None:
         """Bring everything that was received into the table: after a restore, whose rows nobody asks for soon."""
-        self.settle(list(self.received))
+        users = list(self.received)
+        for at in range(0, len(users), _SETTLED):
+            self.settle(users[at : at + _SETTLED])
 
     def slots(self, users: Sequence[bytes]) -> I64:
         """int64[n] slots of the users' rows, -1 for a user without a row."""
-        self.settle(users)
-        slots = self.table.find_many(users)
+        slots = self.settle(users)
         return np.where(self._meta[slots, _OFFSET] > 0, slots, -1)
 
     def learned(self, users: Sequence[bytes]) -> Learned:

@@ -24,6 +24,7 @@ from services.recommendation_publishing.publisher import (
     Codecs,
     Publisher,
 )
+from services.recommendation_publishing.records import plain_records
 from services.recommendation_publishing.settings import PublishingSettings
 from services.runtime.processor import DecodeError, Decoder, LeavesRows, Processor
 from services.runtime.registry import registry_of
@@ -41,7 +42,7 @@ def processors(settings: PublishingSettings, shard: str) -> list[Processor]:
     registry = registry_of(settings)
     codecs = {topic: codec_for(topic, registry, settings.topic_prefix) for topic in TOPICS}
     decoders: dict[str, Decoder] = {
-        ROWS: _keyed(_user_record),
+        ROWS: LeavesRows(plain_records, _keyed(_user_record)),
         ITEM_ROWS: LeavesRows(lambda keys, values: rows_among(keys, values, ITEM_ROW), _keyed(sweeps.decode)),
         # Reserved keys are control records of feature extraction; as a deletion of no item they do nothing here.
         ITEMS: _keyed(

@@ -90,8 +90,13 @@ TWINS = {
         "kernels.untouched: add_untouched _put_in _unlisted",
     "test_packed.py::test_written_rows_are_the_codecs": "kernels.packed: write_rows _head",
     "test_packed.py::test_rows_that_stand_are_taken_in_as_they_came":
-        "kernels.packed: set_rows standing _fits _named _read_fields _room",
+        "kernels.packed: set_rows standing _fits _named _read_fields",
     "test_packed.py::test_damage_is_left_to_the_decoder": "kernels.packed: are_rows",
+    "test_packed_users.py::test_records_are_what_the_decoder_gives":
+        "kernels.packed_users: read_records _bytes _chunk_of _number _read_row",
+    "test_packed_users.py::test_rows_that_are_copied_are_those_that_are_loaded":
+        "kernels.packed_users: set_users _set_list; kernels.lists: list_room",
+    "test_packed_users.py::test_rows_of_another_layout_are_refused_as_loaded_ones_are": "kernels.packed_users: misfit",
     "test_texts.py::test_text_is_what_python_decodes": "texts: is_text",
     "test_texts.py::test_equal_texts_have_one_number": "texts: number same",
     "test_users.py::test_seen_chunks_of_many_users_come_at_once": "kernels.seen: seen_set",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict, cast
 
 from services.contracts.inner.codec import pack, unpack
@@ -9,6 +10,8 @@ from services.contracts.inner.codec import pack, unpack
 VERSION = 1
 SEEN_MARK = b"\x00s"
 """A seen chunk's key is user id + SEEN_MARK + 4-byte big-endian chunk number."""
+CHUNK_KEY_BYTES = len(SEEN_MARK) + 4
+"""Of a seen chunk's key behind the user id."""
 
 
 class UserRow(TypedDict):
@@ -52,15 +55,29 @@ def seen_key(user: bytes, chunk: int) -> bytes:
 
 def split_key(key: bytes) -> tuple[bytes, int | None]:
     """(user id, chunk number), with None for the row itself."""
-    mark = len(key) - 6
-    if mark > 0 and key[mark : mark + 2] == SEEN_MARK:
-        return key[:mark], int.from_bytes(key[mark + 2 :], "big")
+    mark = len(key) - CHUNK_KEY_BYTES
+    if mark > 0 and key.startswith(SEEN_MARK, mark):
+        return key[:mark], int.from_bytes(key[mark + len(SEEN_MARK) :], "big")
     return key, None
 
 
 def encode(record: UserRow | SeenChunk) -> bytes:
     """Encode one user-state record."""
     return pack(record)
+
+
+def record_pieces(blocks: Sequence[str]) -> list[bytes]:
+    """What always stands in the bytes of records, in this order: before each part of a row, the blocks one by one;
+    before the items of a seen chunk; and in the key of a chunk before its number.
+
+    Args:
+        blocks: names of a row's at most 15 blocks, in order.
+    """
+    version = pack("v") + pack(VERSION)
+    first, *others = [pack(name) for name in blocks]
+    head = [b"\x8b" + version + pack("p"), *map(pack, ("o", "e", "n", "id", "t", "ts"))]
+    row = [*head, pack("b") + bytes([0x80 | len(blocks)]) + first, *others, pack("pref"), pack("seen")]
+    return [*row, b"\x82" + version + pack("s"), SEEN_MARK]
 
 
 def decode_row(value: bytes) -> UserRow:

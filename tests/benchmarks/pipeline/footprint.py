@@ -7,12 +7,13 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 from services.cli.kafka import partition_count, read_to_end, reader
-from services.contracts.inner import sweeps, user_state
+from services.contracts.inner import sweeps
 from services.contracts.topics import physical
 from services.model.config import ModelConfig
 from services.model.replica import Replica
 from services.model.users import UserTable
 from services.recommendation_publishing.engine import Engine
+from services.recommendation_publishing.records import UserRecords
 from services.runtime.settings import KafkaSettings
 
 TOPICS = ("features", "extraction-state", "user-state", "item-deltas", "item-state", "recommendations")
@@ -45,10 +46,7 @@ def memory_per_row(settings: KafkaSettings) -> dict[str, Any]:
                 message.partition() or 0, key, sweeps.decode(key, None if value is None else bytes(value))
             )
         for message in read_to_end(client, _whole(client, "user-state", settings)):
-            key, value = bytes(message.key() or b""), message.value()
-            user, chunk = user_state.split_key(key)
-            decode = user_state.decode_row if chunk is None else user_state.decode_chunk
-            engine.rows.receive(user, chunk, None if value is None else decode(bytes(value)))
+            engine.rows.receive(UserRecords.of([message.key()], [message.value()]))
     finally:
         client.close()
     engine.rows.settle_all()

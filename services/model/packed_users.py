@@ -1,0 +1,127 @@
+"""User rows in their wire form, many at a time.
+
+Most records of user-state are rows and seen chunks of the expected form. A kernel reads where their parts lie, and
+copies the blocks of rows into the arenas. What it does not know goes through the decoder and `UserTable.load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from services.model.arrays import I64, Mask
+from services.model.buffers import as_bytes, ends_of, joined
+from services.model.kernels.packed import Form
+from services.model.kernels.packed_users import (
+    FIELDS,
+    FIRST_BLOCK,
+    ID,
+    ITEMS,
+    PIECES,
+    UserBlocks,
+    misfit,
+    read_records,
+    set_users,
+)
+from services.model.users import BLOCKS, UserTable
+
+_COLUMNS = {name: FIRST_BLOCK + 2 * at for at, name in enumerate(BLOCKS)}
+
+
+def user_form(pieces: Sequence[bytes]) -> Form:
+    """The form of records, from what always stands in them, see `kernels.packed_users.PIECES`.
+
+    Raises:
+        ValueError: there are more or fewer pieces than parts.
+    """
+    if len(pieces) != PIECES:
+        raise ValueError(f"user-state has {PIECES} pieces, not {len(pieces)}")
+    return Form(np.frombuffer(b"".join(pieces), np.uint8).copy(), ends_of(pieces))
+
+
+class Records(NamedTuple):
+    """n records of user-state, and where their parts lie."""
+
+    raw: bytes
+    """The records end to end."""
+    fields: I64
+    """int64[n, FIELDS] the columns of `kernels.packed_users`; zeros for records that are not plain."""
+    chunks: I64
+    """int64[n] number of the seen chunk that the key names; -1 for the row of a user."""
+    plain: Mask
+    """bool[n] whether a record has the expected form."""
+
+    def event_ids(self) -> list[str]:
+        """Ids of the newest events of n plain rows."""
+        return [part.decode() for part in self._parts(ID, self.fields)]
+
+    def blocks(self, name: str, at: I64) -> list[bytes]:
+        """A block of some rows."""
+        return self._parts(_COLUMNS[name], self.fields[at])
+
+    def items(self, at: I64) -> list[bytes]:
+        """The items of some chunks."""
+        return self._parts(ITEMS, self.fields[at])
+
+    def _parts(self, column: int, fields: I64) -> list[bytes]:
+        raw, starts = self.raw, fields[:, column]
+        ends = starts + fields[:, column + 1]
+        return [raw[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def read(keys: Sequence[bytes | None], values: Sequence[Any], form: Form) -> Records:
+    """Find the parts of n records, in the order of the log.
+
+    Args:
+        keys: the keys of the records.
+        values: their bytes; what is something else has been decoded or is null, and is not plain.
+        form: of the records.
+    """
+    n = len(values)
+    raw, ends = joined([value if isinstance(value, bytes) else b"" for value in values])
+    names, name_ends = joined([key or b"" for key in keys])
+    fields, chunks, plain = np.empty((n, FIELDS), np.int64), np.empty(n, np.int64), np.empty(n, np.uint8)
+    buffers = np.frombuffer(names, np.uint8), name_ends, np.frombuffer(raw, np.uint8), ends
+    read_records(*buffers, form, fields, chunks, plain)
+    known = plain.astype(np.bool_)
+    fields[~known] = 0
+    return Records(raw, fields, chunks, known)
+
+
+def set_rows(table: UserTable, slots: I64, records: Records) -> None:
+    """Set users' rows from n plain ones; the seen chunks come by `UserTable.set_seen`.
+
+    Args:
+        table: of users.
+        slots: int64[n] where the users stand. Where one comes twice, the last row stays.
+        records: the rows.
+
+    Raises:
+        ValueError: a row has another layout; nothing of the rows was taken.
+    """
+    blocks = user_blocks(table)
+    if misfit(blocks, records.fields) >= 0:
+        raise ValueError("a user row does not have the model's layout: a block has another size")
+    set_users(blocks, slots, np.frombuffer(records.raw, np.uint8), records.fields)
+    table.loaded(len(slots))
+
+
+def user_blocks(table: UserTable) -> UserBlocks:
+    """The arenas of a table of users, as they are now."""
+    a = table.arrays
+    return UserBlocks(
+        as_bytes(a.vector),
+        as_bytes(a.acc),
+        as_bytes(a.touch),
+        as_bytes(a.seen_total),
+        as_bytes(a.saved),
+        a.history,
+        as_bytes(a.history.keys),
+        as_bytes(a.history.values),
+        a.categories,
+        as_bytes(a.categories.keys),
+        as_bytes(a.categories.values),
+        a.vector.shape[1] * a.vector.itemsize,
+    )
