@@ -1,7 +1,8 @@
 """User rows in their wire form, many at a time.
 
-Most records of user-state are rows and seen chunks of the expected form. A kernel reads where their parts lie, and
-copies the blocks of rows into the arenas. What it does not know goes through the decoder and `UserTable.load`.
+A kernel writes the rows of users and their seen chunks. Records of that form, nearly all of user-state, are read where
+they lie: one kernel finds their parts, another copies the blocks of rows into the arenas. What these do not know goes
+through the decoder and `UserTable.load`.
 """
 
 from __future__ import annotations
@@ -12,20 +13,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from services.model.arrays import I64, Mask
-from services.model.buffers import as_bytes, ends_of, joined
+from services.model.buffers import as_bytes, cut, ends_of, joined
 from services.model.kernels.packed import Form
 from services.model.kernels.packed_users import (
     FIELDS,
     FIRST_BLOCK,
+    HEADS,
     ID,
     ITEMS,
     PIECES,
+    Heads,
     UserBlocks,
+    Written,
     misfit,
     read_records,
     set_users,
+    write_users,
 )
-from services.model.users import BLOCKS, UserTable
+from services.model.kernels.wire import LONGEST_NUMBER
+from services.model.users import BLOCKS, SEEN_CHUNK, UserTable
 
 _COLUMNS = {name: FIRST_BLOCK + 2 * at for at, name in enumerate(BLOCKS)}
 
@@ -108,6 +114,50 @@ def set_rows(table: UserTable, slots: I64, records: Records) -> None:
     table.loaded(len(slots))
 
 
+def heads_of(numbers: I64, ids: Sequence[bytes], preferences: Sequence[bytes], seen: tuple[I64, I64]) -> Heads:
+    """What the records of n users have beside their blocks.
+
+    Args:
+        numbers: int64[n, NUMBERS] of their rows, by column of `kernels.packed_users`.
+        ids: of their newest events, UTF-8.
+        preferences: theirs.
+        seen: (first, entries), int64[n] each: of which entries of `seen` the chunks are written, by place in the ring.
+    """
+    texts, more = joined(ids), joined(preferences)
+    return Heads(numbers, np.frombuffer(texts[0], np.uint8), texts[1], np.frombuffer(more[0], np.uint8), more[1], *seen)
+
+
+def write(table: UserTable, slots: I64, heads: Heads, form: Form) -> tuple[list[bytes], list[bytes]]:
+    """The records of n users: the row of each, then the seen chunks.
+
+    Args:
+        table: of users.
+        slots: int64[n] where they stand.
+        heads: what else is in the records.
+        form: of the records.
+
+    Returns:
+        (keys, records).
+    """
+    t, n = user_blocks(table), len(slots)
+    limit = table.config.max_seen
+    # The entries begin and end within a chunk, and may go round the ring.
+    chunks = np.minimum(heads.entries // SEEN_CHUNK + 3, -(-limit // SEEN_CHUNK)) * (heads.entries > 0)
+    more = int(chunks.sum())
+    fixed = len(form.text) + HEADS + t.vector_bytes + 4 + 16
+    lists = 12 * int(t.history.length[slots].sum()) + 8 * int(t.categories.length[slots].sum())
+    rows = n * fixed + lists + len(heads.ids) + len(heads.preferences)
+    name_bytes = 4 * t.names.length[slots].astype(np.int64)
+    out = Written(
+        np.empty(rows + more * (len(form.text) + LONGEST_NUMBER + 8 * SEEN_CHUNK), np.uint8),
+        np.empty(n + more, np.int64),
+        np.empty(int((name_bytes * (chunks + 1)).sum()) + more * len(form.text), np.uint8),
+        np.empty(n + more, np.int64),
+    )
+    records = write_users(t, slots, heads, form, out)
+    return cut(out.keys, out.key_ends[:records]), cut(out.values, out.value_ends[:records])
+
+
 def user_blocks(table: UserTable) -> UserBlocks:
     """The arenas of a table of users, as they are now."""
     a = table.arrays
@@ -123,5 +173,9 @@ def user_blocks(table: UserTable) -> UserBlocks:
         a.categories,
         as_bytes(a.categories.keys),
         as_bytes(a.categories.values),
+        a.seen,
+        as_bytes(a.seen.keys),
+        table.names,
+        as_bytes(table.names.keys),
         a.vector.shape[1] * a.vector.itemsize,
     )

@@ -65,7 +65,7 @@ class UserTable:
         room = int(config.max_users * _SLACK) + 65536
         self._index = HashIndex()
         self._hashes: U64 = reserve((room,), np.uint64)
-        self._names = list_pool(room, MAX_KEY_BYTES // 4 + 1, np.uint32, 0)
+        self.names = list_pool(room, MAX_KEY_BYTES // 4 + 1, np.uint32, 0)
         self._free: list[int] = []
         self._top = 0
         self._calm = 0
@@ -128,7 +128,7 @@ class UserTable:
         self._index.insert(hashes, slots)
         self._hashes[slots] = hashes
         words = [key_words(user) for user in users]
-        lists_set(self._names, slots, pointers([len(one) for one in words]), np.concatenate(words))
+        lists_set(self.names, slots, pointers([len(one) for one in words]), np.concatenate(words))
         arrays = self.arrays
         init_rows(arrays.vector, slots, hashes, _SALT ^ (self.config.seed << 32), VECTOR_SCALE, 0.0)
         arrays.acc[slots] = self.config.initial_accumulator
@@ -224,6 +224,18 @@ class UserTable:
             starts = [(chunk, at + chunk * SEEN_CHUNK) for chunk in sorted(chunks)]
             yield [(chunk, ring.keys[start : min(start + SEEN_CHUNK, at + n)].tobytes()) for chunk, start in starts]
 
+    def seen_since(self, slots: I64) -> tuple[I64, I64]:
+        """Which entries of `seen` users have got since this or `seen_changes` was last asked.
+
+        Returns:
+            (int64[n] place of the first in the ring, int64[n] how many).
+        """
+        arrays, limit = self.arrays, self.config.max_seen
+        totals, saved = arrays.seen_total[slots].astype(np.int64), arrays.saved[slots].astype(np.int64)
+        arrays.saved[slots] = totals
+        first = np.maximum(saved, totals - limit)
+        return first % limit, totals - first
+
     def seen_chunks(self, slot: int) -> list[tuple[int, bytes]]:
         """(chunk number, hashes) of every seen chunk: for a checkpoint."""
         ring = self.seen(slot)
@@ -248,15 +260,15 @@ class UserTable:
         self._calm = 0
         self._index.remove(self._hashes[slot : slot + 1])
         self._hashes[slot] = 0
-        for pool in (self._names, self.arrays.history, self.arrays.categories, self.arrays.seen):
+        for pool in (self.names, self.arrays.history, self.arrays.categories, self.arrays.seen):
             list_clear(pool, slot)
         self._free.append(slot)
 
     def name(self, slot: int) -> bytes:
         """Id of the user in a slot."""
-        n = int(self._names.length[slot])
-        at = int(self._names.where[slot])
-        return words_key(self._names.keys[at : at + n])
+        n = int(self.names.length[slot])
+        at = int(self.names.where[slot])
+        return words_key(self.names.keys[at : at + n])
 
     def users(self) -> Iterator[bytes]:
         """Ids of all users."""
@@ -297,13 +309,13 @@ class UserTable:
 
     def tidy(self) -> None:
         """Give idle list memory back; between batches, `trim` does it."""
-        for pool in (self._names, self.arrays.history, self.arrays.categories, self.arrays.seen):
+        for pool in (self.names, self.arrays.history, self.arrays.categories, self.arrays.seen):
             list_tidy(pool)
 
     def nbytes(self) -> int:
         """Resident bytes of the users in use."""
         a = self.arrays
-        pools = sum(list_bytes(pool) for pool in (self._names, a.history, a.categories, a.seen))
+        pools = sum(list_bytes(pool) for pool in (self.names, a.history, a.categories, a.seen))
         fixed = a.vector.shape[1] * 4 + 4 + 8 + 4 + 4 + 8
         return int(self._index.nbytes + pools + len(self) * fixed)
 

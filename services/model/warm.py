@@ -9,11 +9,12 @@ import numpy as np
 from services.model.config import ModelConfig
 from services.model.events import EventBatch, event_seed, ragged
 from services.model.kernels.packed import PIECES
+from services.model.kernels.packed_users import NUMBERS
 from services.model.kernels.packed_users import PIECES as USER_PIECES
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
 from services.model.packed import form, rows_among
-from services.model.packed_users import read, set_rows, user_form
+from services.model.packed_users import heads_of, read, set_rows, user_form, write
 from services.model.recommender import Query, Recommender
 from services.model.replica import Replica
 from services.model.users import UserTable
@@ -50,12 +51,16 @@ def compile_kernels(config: ModelConfig) -> None:
         restored.fold(part)
     replica, users = Replica(small), UserTable(small)
     replica.take(0, list(restored.rows()), None)
-    for user in learner.users.users():
-        slot = learner.users.slot(user)
-        users.load([user], learner.users.dump(np.array([slot])))
+    names, user_records = list(learner.users.users()), user_form([b"."] * USER_PIECES)
+    slots = learner.users.find_many(names)
+    users.load(names, learner.users.dump(slots))
+    for user, slot in zip(names, slots.tolist(), strict=True):
         for chunk, hashes in learner.users.seen_changes(slot):
             users.load_seen([user], [chunk], [hashes])
-    set_rows(users, np.zeros(0, np.int64), read([], [], user_form([b"."] * USER_PIECES)))
+    some = len(names)
+    numbers, nothing_seen = np.zeros((some, NUMBERS), np.int64), learner.users.seen_since(slots)
+    written = write(learner.users, slots, heads_of(numbers, [b""] * some, [b""] * some, nothing_seen), user_records)
+    set_rows(users, users.slots(names), read(*written, user_records))
     recommender = Recommender(small, replica, users)
     recommender.catalogue.put(10_000, "unseen", np.array([1 << 28, 5 << 28], np.uint32))
     nothing = np.zeros(0, np.uint64)

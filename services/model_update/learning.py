@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from services.contracts.inner import user_state
-from services.contracts.inner.user_state import SeenChunk, UserRow, seen_key
+from services.contracts.inner.user_state import seen_key
 from services.model.arrays import F32, I32, I64
 from services.model.config import ModelConfig
 from services.model.learner import Learner
@@ -100,8 +99,8 @@ class BatchLearner:
         self._epoch = epoch
         self._probe = probe
         self._idle_ms = int(config.user_idle_s * 1000)
-        self._changed: dict[int, tuple[bytes, bytes]] = {}
-        """(id, preferences that came with the newest event) of the changed users, by slot."""
+        self._changed: dict[int, bytes] = {}
+        """Preferences that came with the newest event of the changed users, by slot."""
         self._dropped: dict[bytes, int] = {}
         """Keys of user-state to delete and their partitions, in order."""
 
@@ -203,27 +202,26 @@ class BatchLearner:
         users, last = _last(slots)
         newest = rows[last]
         self.users.advance(users, records.end[newest], self._epoch)
-        known = zip(records.users(newest), features.parts(PREFERENCE, newest), strict=True)
-        self._changed.update(zip(users.tolist(), known, strict=True))
+        self._changed.update(zip(users.tolist(), features.parts(PREFERENCE, newest), strict=True))
         real = found.kind[rows] == EVENT
         rows, slots = rows[real], slots[real]
         users, last = _last(slots)
         newest = rows[last]
         counts = np.bincount(np.searchsorted(users, slots), minlength=len(users))
-        self.users.count(users, counts, features.texts(ID, newest), found.t_ms[newest], found.ts_ms[newest])
+        self.users.count(users, counts, features.parts(ID, newest), found.t_ms[newest], found.ts_ms[newest])
 
-    def changes(self) -> Iterator[tuple[int, bytes, UserRow | SeenChunk | None]]:
-        """(partition, key, record) of user-state since this was last asked; deletions (None) come first."""
+    def changes(self) -> Iterator[tuple[int, Sequence[bytes], Sequence[bytes | None]]]:
+        """(partition, keys, records) of user-state since this was last asked; deletions (None) come first."""
         changed, self._changed = self._changed, {}
         dropped, self._dropped = self._dropped, {}
-        for key, partition in dropped.items():
-            yield partition, key, None
-        rows = self.users.rows(list(changed), [preference for _, preference in changed.values()])
-        seen = self.users.table.seen_changes_many(np.array(list(changed), np.int64))
-        for (user, _), row, chunks in zip(changed.values(), rows, seen, strict=True):
-            yield row["p"], user, row
-            for chunk, hashes in chunks:
-                yield row["p"], seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}
+        for partition in sorted(set(dropped.values())):
+            keys = [key for key, of in dropped.items() if of == partition]
+            yield partition, keys, [None] * len(keys)
+        slots = np.array(list(changed), np.int64)
+        preferences, partitions = list(changed.values()), self.users.partitions(slots)
+        for partition in np.unique(partitions).tolist():
+            mine = np.flatnonzero(partitions == partition)
+            yield partition, *self.users.changes(slots[mine], [preferences[at] for at in mine.tolist()])
 
 
 def _last(slots: Any) -> tuple[Any, Any]:

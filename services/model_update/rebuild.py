@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.contracts.inner.item_deltas import BatchSeal, Deltas
-from services.contracts.inner.user_state import SeenChunk, UserRow
 from services.model.arrays import F32
 from services.model.config import ModelConfig
 from services.model.owner import ItemOwner
@@ -186,7 +185,7 @@ class Rebuild:
         """With `probe`: the ranks of every batch, as services.evaluation.metrics takes them."""
         self.clocks: set[tuple[tuple[str, int], ...]] = set()
         """The clocks that batches were learned at: how often the shards and the owners have met."""
-        self.user_records: dict[bytes, UserRow | SeenChunk] = {}
+        self.user_records: dict[bytes, bytes] = {}
         """What user-state must hold, by key."""
 
     def run(self) -> Difference | None:
@@ -227,11 +226,12 @@ class Rebuild:
                 )  # fmt: skip
             parts.append(Part(int(name), start, end, *features.take(end)))
         learned = shard.learner.learn(parts, seal["b"])
-        for _, key, record in shard.learner.changes():
-            if record is None:
-                self.user_records.pop(key, None)
-            else:
-                self.user_records[key] = record
+        for _, keys, records in shard.learner.changes():
+            for key, record in zip(keys, records, strict=True):
+                if record is None:
+                    self.user_records.pop(key, None)
+                else:
+                    self.user_records[key] = record
         self.batches += 1
         self.events += learned.events
         if self._probe:

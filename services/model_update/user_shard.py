@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from services.contracts.inner import item_deltas, user_state
+from services.contracts.inner import item_deltas
 from services.contracts.inner.item_deltas import DELTAS_KEY, SEAL_KEY
 from services.contracts.inner.item_state import Clock
 from services.contracts.inner.sweeps import SweepReader
@@ -119,8 +119,8 @@ class UserShard:
                 out.refuse(FEATURES, partition, offset, str(error), type(error).__name__)
             if len(learned.appended_ms):
                 out.observe("append_age_seconds", (batch.now_ms - learned.appended_ms) / 1000)
-        for partition, key, record in self._learner.changes():
-            out.send(USER_ROWS, key, None if record is None else user_state.encode(record), partition)
+        for partition, keys, records in self._learner.changes():
+            out.send_all(USER_ROWS, keys, records, partition)
 
     def _send(self, learned: Learned, out: Outputs, *, behind: bool) -> None:
         total = 0
@@ -154,7 +154,7 @@ class UserShard:
     def dump(self, partition: int) -> Iterator[tuple[str, bytes, bytes]]:
         """Every record of the partition's users, for the local checkpoint."""
         for key, record in self._users.dump(partition):
-            yield USER_ROWS, key, user_state.encode(record)
+            yield USER_ROWS, key, record
 
     def close(self, partition: int) -> None:
         """Stop owning the users of a partition."""

@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from services.contracts.inner import user_state
-from services.contracts.inner.user_state import SeenChunk, UserRow, seen_key, split_key
+from services.contracts.inner.user_state import SeenChunk, UserRow, record_pieces, seen_key, split_key
 from services.model.arrays import I32, I64
 from services.model.config import ModelConfig
-from services.model.users import SEEN_CHUNK, UserTable
+from services.model.kernels.packed_users import APPEND_MS, COUNT, EPOCH, EVENT_MS, OFFSET, PARTITION, SEEN
+from services.model.packed_users import heads_of, user_form, write
+from services.model.users import BLOCKS, SEEN_CHUNK, UserTable
 
-_META = np.dtype([("partition", "<i4"), ("next", "<i8"), ("epoch", "<i8"), ("n", "<i8"), ("t", "<i8"), ("ts", "<i8")])
+USER_RECORD = user_form(record_pieces(BLOCKS))
+"""The form in which records of user-state are written."""
 _NOBODY = -1
+_DUMPED = 1024
+"""Users of a checkpoint whose records are made at once: with full sets of items seen they are 40 MB."""
 
 
 class UserRows:
@@ -26,8 +30,10 @@ class UserRows:
 
     def __init__(self, config: ModelConfig) -> None:
         self.table = UserTable(config)
-        self._meta: np.ndarray[Any, Any] = _empty(1024)
-        self._ids: list[str] = []
+        self._meta = _empty(1024)
+        """int64[room, 6] by slot: the numbers of the row, but for the items seen."""
+        self._ids: list[bytes] = []
+        """Of the newest event, by slot."""
 
     def __len__(self) -> int:
         """Number of users."""
@@ -59,62 +65,61 @@ class UserRows:
             (row["p"], row["o"], row["e"], row["n"], row["t"], row["ts"]) for row in rows.values()
         ]  # fmt: skip
         for slot, row in zip(slots.tolist(), rows.values(), strict=True):
-            self._ids[slot] = row["id"]
+            self._ids[slot] = row["id"].encode()
 
     def slots(self, users: Sequence[bytes], partitions: I64) -> I32:
         """int32[n] slots of n different users of these features partitions, created where there are none."""
         slots = self.table.slots(users).astype(np.int32)
         self._reserve(int(slots.max(initial=0)))
         # Slots that other users have left, or new ones.
-        new = np.flatnonzero(self._meta["partition"][slots] != partitions)
+        new = np.flatnonzero(self._meta[slots, PARTITION] != partitions)
         for slot, partition in zip(slots[new].tolist(), partitions[new].tolist(), strict=True):
             self._meta[slot] = (partition, 0, 0, 0, 0, 0)
-            self._ids[slot] = ""
+            self._ids[slot] = b""
         return slots
 
     def includes(self, slots: I32, offsets: Any) -> Any:
         """bool[n]: whether the users' rows include the events at these offsets already."""
-        return self._meta["next"][slots] > offsets
+        return self._meta[slots, OFFSET] > offsets
 
     def position(self, user: bytes) -> int:
         """The features position that a user's row includes; 0 for an unknown user."""
         slot = self.table.find(user)
-        return int(self._meta["next"][slot]) if slot >= 0 else 0
+        return int(self._meta[slot, OFFSET]) if slot >= 0 else 0
 
     def advance(self, slots: Any, positions: Any, epoch: int) -> None:
         """Note that the rows include every event before these positions (int64[n]), by this incarnation."""
-        self._meta["next"][slots] = positions
-        self._meta["epoch"][slots] = epoch
+        self._meta[slots, OFFSET] = positions
+        self._meta[slots, EPOCH] = epoch
 
-    def count(self, slots: Any, counts: Any, ids: Sequence[str], t_ms: I64, ts_ms: I64) -> None:
+    def count(self, slots: Any, counts: Any, ids: Sequence[bytes], t_ms: I64, ts_ms: I64) -> None:
         """Note new events of n users: how many (int64[n]); id, event time and append time of each user's newest."""
-        self._meta["n"][slots] += counts
-        self._meta["t"][slots] = t_ms
-        self._meta["ts"][slots] = ts_ms
+        self._meta[slots, COUNT] += counts
+        self._meta[slots, EVENT_MS] = t_ms
+        self._meta[slots, APPEND_MS] = ts_ms
         for slot, event in zip(slots.tolist(), ids, strict=True):
             self._ids[slot] = event
 
-    def rows(self, slots: Sequence[int], preferences: Sequence[bytes]) -> Iterator[UserRow]:
-        """Rows of users as they travel, with the preferences that came with the newest event of each."""
-        at = np.array(slots, np.int64)
-        seen = self.table.arrays.seen.length[at].tolist()
-        for slot, preference, meta, blocks, count in zip(
-            slots, preferences, self._meta[at].tolist(), self.table.dump(at), seen, strict=True
-        ):
-            partition, next_offset, epoch, n, t, ts = meta
-            yield {
-                "v": user_state.VERSION,
-                "p": partition,
-                "o": next_offset,
-                "e": epoch,
-                "n": n,
-                "id": self._ids[slot],
-                "t": t,
-                "ts": ts,
-                "b": blocks,
-                "pref": preference,
-                "seen": count,
-            }
+    def partitions(self, slots: I64) -> I64:
+        """int64[n] features partitions of users."""
+        partitions: I64 = self._meta[slots, PARTITION]
+        return partitions
+
+    def changes(self, slots: I64, preferences: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """(keys, records) of users: the row of each, then its seen chunks that changed since this was last asked.
+
+        Args:
+            slots: int64[n] of different users.
+            preferences: what came with the newest event of each.
+        """
+        return self._records(slots, preferences, self.table.seen_since(slots))
+
+    def _records(
+        self, slots: I64, preferences: Sequence[bytes], seen: tuple[I64, I64]
+    ) -> tuple[list[bytes], list[bytes]]:
+        numbers = np.column_stack([self._meta[slots], self.table.arrays.seen.length[slots]])
+        ids = [self._ids[slot] for slot in slots.tolist()]
+        return write(self.table, slots, heads_of(numbers, ids, preferences, seen), USER_RECORD)
 
     def drop(self, user: bytes) -> list[bytes]:
         """Forget a user; returns the keys of the seen chunks that the topic holds."""
@@ -129,22 +134,24 @@ class UserRows:
     def idle_since(self, partition: int, append_ms: int) -> list[bytes]:
         """Users of a partition whose newest event was appended before this time, Unix ms."""
         meta = self._meta[: len(self._ids)]
-        slots = np.flatnonzero((meta["partition"] == partition) & (meta["n"] > 0) & (meta["ts"] < append_ms))
+        slots = np.flatnonzero(
+            (meta[:, PARTITION] == partition) & (meta[:, COUNT] > 0) & (meta[:, APPEND_MS] < append_ms)
+        )
         return [self.table.name(slot) for slot in slots.tolist()]
 
     def idle(self, slots: I32, append_ms: Any, idle_ms: int) -> Any:
         """bool[n]: whether more than `idle_ms` passed between the users' newest events and new ones at int64[n]."""
         meta = self._meta[slots]
-        return (meta["n"] > 0) & (append_ms - meta["ts"] > idle_ms)
+        return (meta[:, COUNT] > 0) & (append_ms - meta[:, APPEND_MS] > idle_ms)
 
     def forget(self, slot: int) -> None:
         """The table has evicted the user in a slot: nothing is known of it any more."""
         self._meta[slot] = (_NOBODY, 0, 0, 0, 0, 0)
-        self._ids[slot] = ""
+        self._ids[slot] = b""
 
     def of_partition(self, partition: int) -> list[int]:
         """Slots of the users of a partition."""
-        slots: list[int] = np.flatnonzero(self._meta["partition"][: len(self._ids)] == partition).tolist()
+        slots: list[int] = np.flatnonzero(self._meta[: len(self._ids), PARTITION] == partition).tolist()
         return slots
 
     def close(self, partition: int) -> None:
@@ -152,17 +159,16 @@ class UserRows:
         for slot in self.of_partition(partition):
             self.drop(self.table.name(slot))
 
-    def dump(self, partition: int) -> Iterator[tuple[bytes, UserRow | SeenChunk]]:
-        """Every user-state record of a partition, in a form that `load` takes.
+    def dump(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """(key, record) of everything in user-state of a partition, as `changes` writes it.
 
         Preferences are left out: they come with a user's next event, and no row is written without one.
         """
-        slots = self.of_partition(partition)
-        for slot, row in zip(slots, self.rows(slots, [b""] * len(slots)), strict=True):
-            user = self.table.name(slot)
-            yield user, row
-            for chunk, hashes in self.table.seen_chunks(slot):
-                yield seen_key(user, chunk), {"v": user_state.VERSION, "s": hashes}
+        slots = np.array(self.of_partition(partition), np.int64)
+        for start in range(0, len(slots), _DUMPED):
+            some = slots[start : start + _DUMPED]
+            everything = np.zeros(len(some), np.int64), self.table.arrays.seen.length[some].astype(np.int64)
+            yield from zip(*self._records(some, [b""] * len(some), everything), strict=True)
 
     def _reserve(self, slot: int) -> None:
         if slot >= len(self._meta):
@@ -170,10 +176,10 @@ class UserRows:
             grown[: len(self._meta)] = self._meta
             self._meta = grown
         if slot >= len(self._ids):
-            self._ids.extend([""] * (slot + 1 - len(self._ids)))
+            self._ids.extend([b""] * (slot + 1 - len(self._ids)))
 
 
-def _empty(room: int) -> np.ndarray[Any, Any]:
-    meta = np.zeros(room, _META)
-    meta["partition"] = _NOBODY
+def _empty(room: int) -> I64:
+    meta = np.zeros((room, SEEN), np.int64)
+    meta[:, PARTITION] = _NOBODY
     return meta

@@ -200,8 +200,12 @@ class System:
 
     def user_rows(self) -> dict[bytes, Any]:
         """What user-state holds, decoded, by key."""
-        held = {one.key: decoders.user_record(one.key, one.value) for one in self.read("user-state")}
-        return {key: record for key, record in held.items() if record is not None}
+        return {key: decoders.user_record(key, value) for key, value in self.user_bytes().items()}
+
+    def user_bytes(self) -> dict[bytes, bytes]:
+        """What user-state holds, as it is there, by key."""
+        held = {one.key or b"": one.value for one in self.read("user-state")}
+        return {key: value for key, value in held.items() if value is not None}
 
     def rebuild(self) -> Rebuild:
         """A rebuild from features and item-deltas."""
@@ -231,7 +235,7 @@ class System:
         rebuild = self.rebuild()
         difference = rebuild.run()
         assert difference is None, difference
-        assert rebuild.user_records == self.user_rows()
+        assert rebuild.user_records == self.user_bytes()
         for partition in range(self.item_partitions):
             rows, position = self.item_rows(partition)
             again = {row.key: (row.slot, row.count, row.blocks) for row in rebuild.item_rows(partition, position)}

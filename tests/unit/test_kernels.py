@@ -96,6 +96,8 @@ TWINS = {
         "kernels.packed_users: read_records _bytes _chunk_of _number _read_row",
     "test_packed_users.py::test_rows_that_are_copied_are_those_that_are_loaded":
         "kernels.packed_users: set_users _set_list; kernels.lists: list_room",
+    "test_packed_users.py::test_written_records_are_the_codecs":
+        "kernels.packed_users: write_users _put_head _put_list _put_name _put_number _put_row",
     "test_packed_users.py::test_rows_of_another_layout_are_refused_as_loaded_ones_are": "kernels.packed_users: misfit",
     "test_texts.py::test_text_is_what_python_decodes": "texts: is_text",
     "test_texts.py::test_equal_texts_have_one_number": "texts: number same",

@@ -15,8 +15,21 @@ from services.model.arrays import I64, U8
 from services.model.jit import kernel
 from services.model.kernels.lists import list_room
 from services.model.kernels.packed import Form
-from services.model.kernels.wire import get_bytes, get_int, get_piece, get_text, put_bytes
+from services.model.kernels.wire import (
+    LONGEST_NUMBER,
+    get_bytes,
+    get_int,
+    get_piece,
+    get_text,
+    put_big,
+    put_binary,
+    put_bytes,
+    put_int,
+    put_piece,
+    put_text,
+)
 from services.model.texts import is_text
+from services.model.users import SEEN_CHUNK
 
 # Numpy's numbers: of Python's, numba would compile a version of the functions that take them for each.
 _PARTITION, _OFFSET, _EPOCH, _COUNT, _ID, _TIME, _APPENDED, _BLOCK, _PREFERENCE, _SEEN, _CHUNK, _MARK = np.array(
@@ -33,6 +46,8 @@ FIRST_BLOCK = ID + 2
 PREFERENCE = FIRST_BLOCK + 2 * BLOCKS
 FIELDS = PREFERENCE + 2
 """then where its id, its blocks and its preferences begin, each followed by how many bytes it has."""
+HEADS = (NUMBERS + BLOCKS + 2) * LONGEST_NUMBER
+"""Bytes of a row beside its pieces and the content of its id, blocks and preferences, at most."""
 ITEMS = 0
 """Column of the fields of a chunk: where its items begin, followed by how many bytes they have."""
 _NUMBER_BYTES = 4
@@ -56,8 +71,40 @@ class UserBlocks(NamedTuple):
     categories: Lists
     category_keys: U8
     category_values: U8
+    seen: Lists
+    seen_keys: U8
+    names: Lists
+    name_bytes: U8
     vector_bytes: int
     """Bytes of a vector."""
+
+
+class Heads(NamedTuple):
+    """What the records of n users have beside their blocks."""
+
+    numbers: I64
+    """int64[n, NUMBERS] of their rows, by column."""
+    ids: U8
+    """Ids of their newest events, end to end."""
+    id_ends: I64
+    preferences: U8
+    """Their preferences, in the same way."""
+    preference_ends: I64
+    first: I64
+    """int64[n] place in the ring of items seen, from which on"""
+    entries: I64
+    """int64[n] so many are written, with the chunks that they are in."""
+
+
+class Written(NamedTuple):
+    """Receives records."""
+
+    values: U8
+    """Of the records, end to end."""
+    value_ends: I64
+    keys: U8
+    """Theirs, in the same way."""
+    key_ends: I64
 
 
 @kernel
@@ -192,3 +239,104 @@ def _set_list(  # noqa: PLR0913, PLR0917  (a pool with its bytes, and two places
     at, left_out = list_room(pool, row, n), entries - n
     put_bytes(keys, at * width, buffer, key + left_out * width, n * width)
     put_bytes(values, at * _WORD, buffer, value + left_out * _WORD, n * _WORD)
+
+
+@kernel
+def write_users(t: UserBlocks, slots: I64, heads: Heads, form: Form, out: Written) -> Any:
+    """Write the rows of n users, each followed by those of its seen chunks that are to be written.
+
+    Args:
+        t: the rows.
+        slots: int64[n] where they stand.
+        heads: what else is in the records, and which chunks are written.
+        form: the pieces.
+        out: receives the records; has room for them.
+
+    Returns:
+        How many records there are.
+    """
+    limit = t.seen.sizes[len(t.seen.sizes) - 1]
+    record: Any = 0
+    at: Any = 0
+    key: Any = 0
+    for i in range(len(slots)):
+        slot: Any = slots[i]
+        at = _put_row(out.values, at, t, slot, heads, i, form)
+        key = _put_name(out.keys, key, t, slot)
+        out.value_ends[record], out.key_ends[record] = at, key
+        record += 1
+        first: Any = heads.first[i]
+        if heads.entries[i] == 0:
+            continue
+        for start in range(0, limit, SEEN_CHUNK):
+            # The chunk that the first entry is in, and those that begin among the entries.
+            if first - SEEN_CHUNK < start <= first or (start - first) % limit < heads.entries[i]:
+                entries: Any = max(0, min(SEEN_CHUNK, t.seen.length[slot] - start))
+                size: Any = entries * _HASH
+                at = _put_head(out.values, at, form, _CHUNK, size)
+                at = put_bytes(out.values, at, t.seen_keys, (t.seen.where[slot] + start) * _HASH, size)
+                key = put_piece(out.keys, _put_name(out.keys, key, t, slot), form.text, form.ends, _MARK)
+                key = put_big(out.keys, key, np.uint64(start // SEEN_CHUNK), _NUMBER_BYTES)
+                out.value_ends[record], out.key_ends[record] = at, key
+                record += 1
+    return record
+
+
+@kernel
+def _put_row(out: U8, at: Any, t: UserBlocks, slot: Any, heads: Heads, i: int, form: Form) -> Any:
+    """Write the record of a row."""
+    numbers = heads.numbers[i]
+    at = _put_number(out, at, form, _PARTITION, numbers[PARTITION])
+    at = _put_number(out, at, form, _OFFSET, numbers[OFFSET])
+    at = _put_number(out, at, form, _EPOCH, numbers[EPOCH])
+    at = _put_number(out, at, form, _COUNT, numbers[COUNT])
+    start = heads.id_ends[i - 1] if i else 0
+    at = put_piece(out, at, form.text, form.ends, _ID)
+    at = put_text(out, at, heads.ids, start, heads.id_ends[i] - start)
+    at = _put_number(out, at, form, _TIME, numbers[EVENT_MS])
+    at = _put_number(out, at, form, _APPENDED, numbers[APPEND_MS])
+    width = t.vector_bytes
+    at = _put_head(out, at, form, _BLOCK, width + _WORD)
+    at = put_bytes(out, at, t.vector, slot * width, width)
+    at = put_bytes(out, at, t.acc, slot * _WORD, _WORD)
+    at = _put_head(out, at, form, _BLOCK + 1, 16)
+    at = put_bytes(out, at, t.touch, slot * 8, 8)
+    at = put_bytes(out, at, t.seen_total, slot * _WORD, _WORD)
+    at = put_big(out, at, np.uint64(0), 4)
+    at = _put_list(out, at, form, _BLOCK + 2, t.history, t.history_keys, t.history_values, _HASH, slot)
+    at = _put_list(out, at, form, _BLOCK + 4, t.categories, t.category_keys, t.category_values, _WORD, slot)
+    start = heads.preference_ends[i - 1] if i else 0
+    size: Any = heads.preference_ends[i] - start
+    at = put_bytes(out, _put_head(out, at, form, _PREFERENCE, size), heads.preferences, start, size)
+    return _put_number(out, at, form, _SEEN, numbers[SEEN])
+
+
+@kernel
+def _put_number(out: U8, at: Any, form: Form, piece: Any, value: Any) -> Any:
+    """Write a number and what stands before it."""
+    return put_int(out, put_piece(out, at, form.text, form.ends, piece), value)
+
+
+@kernel
+def _put_head(out: U8, at: Any, form: Form, piece: Any, size: Any) -> Any:
+    """Write what stands before bytes."""
+    return put_binary(out, put_piece(out, at, form.text, form.ends, piece), size)
+
+
+@kernel
+def _put_list(  # noqa: PLR0913, PLR0917  (a place in a record, and a pool with its bytes)
+    out: U8, at: Any, form: Form, piece: Any, pool: Lists, keys: U8, values: U8, width: int, row: Any
+) -> Any:
+    """Write the keys and the values of a list, two blocks."""
+    n: Any = np.int64(pool.length[row])
+    source: Any = pool.where[row]
+    at = put_bytes(out, _put_head(out, at, form, piece, n * width), keys, source * width, n * width)
+    return put_bytes(out, _put_head(out, at, form, piece + 1, n * _WORD), values, source * _WORD, n * _WORD)
+
+
+@kernel
+def _put_name(out: U8, at: Any, t: UserBlocks, slot: Any) -> Any:
+    """Write the id of a user."""
+    source: Any = t.names.where[slot]
+    size: Any = np.int64(t.names.keys[source + t.names.length[slot] - 1])
+    return put_bytes(out, at, t.name_bytes, source * _WORD, size)

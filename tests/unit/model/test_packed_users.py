@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -16,8 +17,8 @@ from services.contracts.inner.codec import InnerRecordError
 from services.contracts.inner.user_state import record_pieces, seen_key, split_key
 from services.model.config import ModelConfig
 from services.model.kernels import packed_users as columns
-from services.model.packed_users import Records, read, set_rows, user_form
-from services.model.users import BLOCKS, UserTable
+from services.model.packed_users import Records, heads_of, read, set_rows, user_form, write
+from services.model.users import BLOCKS, UserTable, category_count, history_push, seen_add
 
 CONFIG = ModelConfig(dim=8, history=4, history_kept=5, max_categories=3, max_users=100)
 FORM = user_form(record_pieces(BLOCKS))
@@ -180,6 +181,65 @@ def test_rows_of_another_layout_are_refused_as_loaded_ones_are(block: str, size:
     with pytest.raises(ValueError, match="does not have the model's layout: a block has another size"):
         table.load([b"ann", b"bob"], [good, {**good, block: bytes(size)}])
     assert table.dump(slots) == before
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one user does between two writes, and what its row then says."""
+
+    user: bytes
+    events: int
+    numbers: list[int]
+    event_id: str
+    preference: bytes
+
+
+steps = st.builds(
+    Step,
+    st.sampled_from([b"a", b"user", "\u00fcser-number".encode(), b"x" * 300]),
+    st.integers(0, 9) | st.sampled_from([200, 255, 256, 257, 299, 300, 301, 555, 700]),
+    st.lists(numbers, min_size=6, max_size=6),
+    st.text(max_size=40) | st.sampled_from(["e" * 31, "e" * 32, "e" * 255, "e" * 256]),
+    st.binary(max_size=40) | st.sampled_from([bytes(255), bytes(256), bytes(65535), bytes(65536)]),
+)
+
+
+@pytest.mark.parametrize("max_seen", [300, 512, 100])
+@given(st.lists(st.lists(steps, max_size=4, unique_by=lambda step: step.user), max_size=4))
+def test_written_records_are_the_codecs(max_seen: int, script: list[list[Step]]) -> None:
+    """Rows and the seen chunks that changed, or all of them, are what the codec makes of them, key by key."""
+    config = replace(CONFIG, max_seen=max_seen, history_kept=50)
+    table, twin = UserTable(config), UserTable(config)
+    item = 0
+    for batch in script:
+        slots = table.slots([step.user for step in batch])
+        twin.slots([step.user for step in batch])
+        for step, slot in zip(batch, slots.tolist(), strict=True):
+            for _ in range(step.events):
+                item += 1
+                for each in (table, twin):
+                    history_push(each.arrays, slot, np.uint64(item), item, config.history_kept)
+                    category_count(each.arrays, slot, np.array([item % 5], np.uint32), 0.9)
+                    seen_add(each.arrays, slot, np.uint64(item))
+        numbers_ = np.array([[*step.numbers, 0] for step in batch], np.int64).reshape(-1, columns.NUMBERS)
+        numbers_[:, columns.SEEN] = table.arrays.seen.length[slots]
+        texts = [step.event_id.encode() for step in batch], [step.preference for step in batch]
+        everything = np.zeros(len(batch), np.int64), table.arrays.seen.length[slots].astype(np.int64)
+        dumped = write(table, slots, heads_of(numbers_, *texts, everything), FORM)
+        changed = write(table, slots, heads_of(numbers_, *texts, table.seen_since(slots)), FORM)
+        wanted_all: list[tuple[bytes, bytes]] = []
+        wanted: list[tuple[bytes, bytes]] = []
+        for step, slot in zip(batch, slots.tolist(), strict=True):
+            p, o, e, n, t, ts = step.numbers
+            row: user_state.UserRow = {
+                "v": 1, "p": p, "o": o, "e": e, "n": n, "id": step.event_id, "t": t, "ts": ts,
+                "b": twin.dump(np.array([slot]))[0], "pref": step.preference, "seen": twin.seen_count(slot),
+            }  # fmt: skip
+            for found, chunks_ in ((wanted_all, twin.seen_chunks(slot)), (wanted, twin.seen_changes(slot))):
+                found.append((step.user, user_state.encode(row)))
+                found += [(seen_key(step.user, at), user_state.encode({"v": 1, "s": hashes})) for at, hashes in chunks_]
+        assert list(zip(*changed, strict=True)) == wanted
+        assert list(zip(*dumped, strict=True)) == wanted_all
 
 
 def test_a_form_has_a_piece_for_every_part() -> None:
