@@ -62,23 +62,21 @@ class UserRows:
         offsets, chunks = iter(records.row_fields[:, 0].tolist()), records.parts.chunks
         items = iter(records.parts.items(np.flatnonzero(chunks >= 0)))
         for user, chunk, value in zip(records.users, chunks.tolist(), records.values, strict=True):
+            seen = next(items) if chunk >= 0 else b""
+            if value is None:
+                if chunk < 0:
+                    self.drop(user)
+                continue
+            received = self.received.get(user)
+            if received is None:
+                received = self.received[user] = Received()
             if chunk >= 0:
-                seen = next(items)
-                if value is not None:
-                    self._received(user).chunks[chunk] = seen if isinstance(value, bytes) else value["s"]
-            elif value is None:
-                self.drop(user)
-            else:
-                received, offset = self._received(user), next(offsets)
-                if received.row is None or received.offset <= offset:
-                    received.row, received.offset = value, offset
+                received.chunks[chunk] = seen if isinstance(value, bytes) else value["s"]
+                continue
+            offset = next(offsets)
+            if received.row is None or received.offset <= offset:
+                received.row, received.offset = value, offset
         self.clock.learned(records.row_fields[:, 1], records.row_fields[:, 2])
-
-    def _received(self, user: bytes) -> Received:
-        received = self.received.get(user)
-        if received is None:
-            received = self.received[user] = Received()
-        return received
 
     def settle(self, users: Sequence[bytes]) -> I64:
         """Bring what was received of users into the table, all at once.
