@@ -42,6 +42,7 @@ _SWITCH_S = 0.0001
 """Longest time that a thread keeps the interpreter from another one. A loop gives it up at every kernel and every call
 of the client, dozens of times a step; by Python's default it would wait 5 ms for another loop's Python code each time.
 """
+_PREPARING = "its processors, whose kernels are compiled once for a machine"
 _NAME_PAUSE_S = 1.0
 _NAME_PATIENCE_S = 120.0
 """A dead member's name is held for its session: 45 s by the broker's default."""
@@ -80,6 +81,7 @@ class _Service:
         self._stop = threading.Event()
         self._failed: list[BaseException] = []
         self._loops: list[Loop] = []
+        self._preparing = False
         self._log = logger(service=name)
 
     def run(self) -> int:
@@ -94,8 +96,9 @@ class _Service:
         server = self._listen()
         try:
             self._say_start(server.port)
-            loops = self._first_loops(replica)
+            loops = self._first_loops(replica, server)
             if loops is None:
+                self._log.info("service.stopped")
                 return EXIT_OK
             server.watch([loop.watch for loop in loops], [loop.metrics for loop in loops])
             return self._drive(loops)
@@ -122,11 +125,12 @@ class _Service:
         server.start()
         return server
 
-    def _first_loops(self, replica: Replica) -> list[Loop] | None:
+    def _first_loops(self, replica: Replica, server: HealthServer) -> list[Loop] | None:
         """The loops, once a broker has answered all that is asked at a start; None when told to stop before."""
         while admin.wait_for_broker(self._settings, on_wait=self._say_waiting, stop=self._stop.is_set):
+            server.waiting_for = _PREPARING
             try:
-                processors = self._make(self._settings, replica.instance)
+                processors = self._prepared(replica)
                 self._check_topics(processors)
                 with naming_properties(self._settings):
                     return [build(processor, self._settings, replica) for processor in processors]
@@ -135,7 +139,17 @@ class _Service:
                 if failure.args[0].code() not in CUT_OFF:
                     raise
                 self._say_waiting(failure.args[0].str())
+                server.waiting_for = "Kafka"
         return None
+
+    def _prepared(self, replica: Replica) -> list[Processor]:
+        """The processors; to compile their kernels can take minutes, in which a signal ends the process at once."""
+        self._log.info("service.preparing", what=_PREPARING)
+        self._preparing = True
+        try:
+            return self._make(self._settings, replica.instance)
+        finally:
+            self._preparing = False
 
     def _drive(self, loops: Sequence[Loop]) -> int:
         self._loops = list(loops)
@@ -251,6 +265,12 @@ class _Service:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._log.info("service.signal", signal=signal.Signals(number).name)
         self._stop.set()
+        if self._preparing:
+            # There is nothing to give back yet, and an exception would get lost in a callback of the compiler.
+            self._log.info("service.stopped")
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(EXIT_OK)
 
 
 def spare_collections() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -111,14 +112,15 @@ def _starting(monkeypatch: pytest.MonkeyPatch, *answers: BaseException | None) -
     monkeypatch.setattr(admin, "wait_for_broker", lambda *_, **__: True)
     monkeypatch.setattr(service, "build", lambda *_: "loop")
     made = service._Service("svc", RuntimeSettings(), lambda *_: [cast(Any, Named())])
-    return made._first_loops(cast(Any, Named()))
+    return made._first_loops(cast(Any, Named()), cast(Any, Named()))
 
 
 class Named:
-    """A processor without topics, or a replica."""
+    """A processor without topics, a replica, or the health endpoint."""
 
     instance = "a"
     inputs = Inputs(leading="in")
+    waiting_for = ""
 
 
 def test_a_broker_that_goes_away_while_a_service_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +128,7 @@ def test_a_broker_that_goes_away_while_a_service_starts_is_waited_for(monkeypatc
     gone = KafkaException(KafkaError(KafkaError._TRANSPORT))
     with capture_logs() as logs:
         assert _starting(monkeypatch, gone, gone, None) == ["loop"]
-    assert [line["event"] for line in logs] == ["service.waiting", "service.waiting"]
+    assert [line["event"] for line in logs if line["event"] != "service.preparing"] == ["service.waiting"] * 2
 
 
 def test_what_a_broker_refuses_at_a_start_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,3 +191,23 @@ def test_a_property_that_no_client_takes_is_a_usage_error(
             signal.signal(number, handler)
     assert code == service.EXIT_USAGE
     assert "error: STREAMREC_KAFKA_FOO_BAR: the Kafka client refuses it" in capsys.readouterr().err
+
+
+def test_a_stop_while_kernels_are_compiled_takes_effect_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not noticed minutes later; the health endpoint says what is waited for. Afterwards a stop is in order."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(admin, "wait_for_broker", lambda *_, **__: True)
+    monkeypatch.setattr(admin, "require_topics", lambda *_: made._on_signal(signal.SIGTERM, None))
+    monkeypatch.setattr(service, "build", lambda *_: "loop")
+    endpoint = Named()
+
+    def compiles(*_: Any) -> list[Any]:
+        assert "compiled" in endpoint.waiting_for
+        made._on_signal(signal.SIGTERM, None)
+        assert ended == [0]
+        return [cast(Any, Named())]
+
+    made: Any = service._Service("svc", RuntimeSettings(), compiles)
+    assert made._first_loops(cast(Any, Named()), cast(Any, endpoint))
+    assert ended == [0]
