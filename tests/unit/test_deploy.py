@@ -108,6 +108,13 @@ def test_every_service_is_deployed(compose: Any) -> None:
     assert sets == commands
 
 
+def test_one_image_is_built(compose: Any) -> None:
+    """Once, for all that run it: were it built for each, every `up` would find another image than before."""
+    ours = {name: each for name, each in compose["services"].items() if each["image"] == "streamrec"}
+    assert [name for name, each in ours.items() if "build" in each] == ["topics"]
+    assert {name for name, each in ours.items() if each.get("pull_policy") == "never"} == {*ours} - {"topics"}
+
+
 def test_services_are_confined(compose: Any) -> None:
     """The services cannot write their root file system, have no capability and gain none."""
     for name in ("topics", *SERVICES):
