@@ -21,6 +21,12 @@ def joined(parts: Sequence[bytes]) -> tuple[bytes, I64]:
     return b"".join([*parts, _MARGIN]), ends_of(parts)
 
 
+def buffer_of(parts: Sequence[bytes]) -> tuple[U8, I64]:
+    """`joined`, as the array that kernels read."""
+    raw, ends = joined(parts)
+    return np.frombuffer(raw, np.uint8), ends
+
+
 def ends_of(parts: Sequence[bytes]) -> I64:
     """int64[n] where each of n parts ends when they stand end to end."""
     return np.fromiter(accumulate(map(len, parts)), np.int64, len(parts))

@@ -14,7 +14,7 @@ import numpy as np
 
 from services.model.arena import Lists
 from services.model.arrays import F32, I64, U8
-from services.model.buffers import as_bytes, cut, ends_of, joined
+from services.model.buffers import as_bytes, buffer_of, cut, ends_of
 from services.model.kernels.packed import (
     FIELDS,
     HEADS,
@@ -41,14 +41,23 @@ def form(pieces: Sequence[bytes]) -> Form:
     Raises:
         ValueError: there are more or fewer pieces than numbers and blocks.
     """
-    if len(pieces) != PIECES:
-        raise ValueError(f"an item row has {PIECES} pieces, not {len(pieces)}")
+    return form_of(pieces, PIECES, "an item row")
+
+
+def form_of(pieces: Sequence[bytes], wanted: int, what: str) -> Form:
+    """The form of a kind of records, called `what` in an error.
+
+    Raises:
+        ValueError: there are more or fewer pieces than wanted.
+    """
+    if len(pieces) != wanted:
+        raise ValueError(f"{what} has {wanted} pieces, not {len(pieces)}")
     return Form(np.frombuffer(b"".join(pieces), np.uint8).copy(), ends_of(pieces))
 
 
 def rows_among(keys: Sequence[bytes | None], values: Sequence[bytes | None], wanted: Form) -> list[bool]:
     """Which of some records are item rows of a form, under the key of an item."""
-    buffer, ends = _joined(
+    buffer, ends = buffer_of(
         [value if value and key and key[0] else b"" for key, value in zip(keys, values, strict=True)]
     )
     out = np.empty(len(values), np.uint8)
@@ -83,9 +92,9 @@ def find_standing(
         places: (stride, first, bound): a row of slot s stands at s * stride + first, below the bound.
     """
     keys, values = [key.encode() for key in records], list(records.values())
-    buffer, ends = _joined(values)
+    buffer, ends = buffer_of(values)
     fields, rows = np.empty((len(values), FIELDS), np.int64), np.empty(len(values), np.int64)
-    names, name_ends = _joined(keys)
+    names, name_ends = buffer_of(keys)
     standing(item_rows(table), buffer, ends, names, name_ends, wanted, *places, fields, rows)
     return Standing(buffer, fields, rows)
 
@@ -147,8 +156,3 @@ def _lists(lists: Lists | None) -> Lists:
     if lists is None:
         raise TypeError("the blocks near and content are not lists")
     return lists
-
-
-def _joined(parts: Sequence[bytes]) -> tuple[U8, I64]:
-    raw, ends = joined(parts)
-    return np.frombuffer(raw, np.uint8), ends

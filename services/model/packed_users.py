@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from services.model.arrays import I64, Mask
-from services.model.buffers import as_bytes, cut, ends_of, joined
+from services.model.buffers import as_bytes, buffer_of, cut, joined
 from services.model.kernels.packed import Form
 from services.model.kernels.packed_users import (
     FIELDS,
@@ -31,6 +31,7 @@ from services.model.kernels.packed_users import (
     write_users,
 )
 from services.model.kernels.wire import LONGEST_NUMBER
+from services.model.packed import form_of
 from services.model.users import BLOCKS, SEEN_CHUNK, UserTable
 
 _COLUMNS = {name: FIRST_BLOCK + 2 * at for at, name in enumerate(BLOCKS)}
@@ -42,9 +43,7 @@ def user_form(pieces: Sequence[bytes]) -> Form:
     Raises:
         ValueError: there are more or fewer pieces than parts.
     """
-    if len(pieces) != PIECES:
-        raise ValueError(f"user-state has {PIECES} pieces, not {len(pieces)}")
-    return Form(np.frombuffer(b"".join(pieces), np.uint8).copy(), ends_of(pieces))
+    return form_of(pieces, PIECES, "user-state")
 
 
 class Records(NamedTuple):
@@ -87,10 +86,9 @@ def read(keys: Sequence[bytes | None], values: Sequence[Any], form: Form) -> Rec
     """
     n = len(values)
     raw, ends = joined([value if isinstance(value, bytes) else b"" for value in values])
-    names, name_ends = joined([key or b"" for key in keys])
+    names, name_ends = buffer_of([key or b"" for key in keys])
     fields, chunks, plain = np.empty((n, FIELDS), np.int64), np.empty(n, np.int64), np.empty(n, np.uint8)
-    buffers = np.frombuffer(names, np.uint8), name_ends, np.frombuffer(raw, np.uint8), ends
-    read_records(*buffers, form, fields, chunks, plain)
+    read_records(names, name_ends, np.frombuffer(raw, np.uint8), ends, form, fields, chunks, plain)
     known = plain.astype(np.bool_)
     fields[~known] = 0
     return Records(raw, fields, chunks, known)
@@ -123,8 +121,7 @@ def heads_of(numbers: I64, ids: Sequence[bytes], preferences: Sequence[bytes], s
         preferences: theirs.
         seen: (first, entries), int64[n] each: of which entries of `seen` the chunks are written, by place in the ring.
     """
-    texts, more = joined(ids), joined(preferences)
-    return Heads(numbers, np.frombuffer(texts[0], np.uint8), texts[1], np.frombuffer(more[0], np.uint8), more[1], *seen)
+    return Heads(numbers, *buffer_of(ids), *buffer_of(preferences), *seen)
 
 
 def write(table: UserTable, slots: I64, heads: Heads, form: Form) -> tuple[list[bytes], list[bytes]]:

@@ -23,7 +23,7 @@ from services.model.arena import (
     valued_set,
 )
 from services.model.arrays import I64, U32, U64
-from services.model.buffers import joined
+from services.model.buffers import buffer_of
 from services.model.config import ModelConfig
 from services.model.kernels.hashing import WORK, hash_ids
 from services.model.kernels.seen import seen_set
@@ -69,8 +69,8 @@ class UserTable:
         self._free: list[int] = []
         self._top = 0
         self._calm = 0
-        self._loads = 0
         """Number of users up to which no partition can be past its ceiling."""
+        self._loads = 0
         self.arrays = UserArrays(
             reserve((room, config.dim), np.float32),
             reserve((room, 1), np.float32),
@@ -335,9 +335,8 @@ def _hash(user: bytes) -> int:
 
 def _hashes(users: Sequence[bytes]) -> U64:
     """`_hash` of many users."""
-    raw, ends = joined(users)
     hashes = np.empty(len(users), np.uint64)
-    hash_ids(np.frombuffer(raw, np.uint8), ends, np.empty(WORK, np.uint64), hashes)
+    hash_ids(*buffer_of(users), np.empty(WORK, np.uint64), hashes)
     return hashes
 
 
