@@ -16,6 +16,7 @@ import os
 import shutil
 import string
 import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from services.broker.version import KAFKA_VERSION
 MARKER = "streamrec-broker.json"
 _LOCK = "broker.lock"
 _FORMAT_TIMEOUT_S = 120
+_DYING_S, _LOOK_S = 5.0, 0.05
+"""How long a folder may be in use by the Java of a broker that was killed, which holds it until it is gone."""
 
 
 class DataFolder:
@@ -73,8 +76,7 @@ class DataFolder:
                 "Choose another with --data-dir (STREAMREC_BROKER_DATA_DIR)."
             ) from error
         try:
-            # The lock belongs to the open file, so it is held until Java, which inherits it, is gone too.
-            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock()
         except OSError as error:
             self.close()
             raise DataFolderError(
@@ -86,6 +88,17 @@ class DataFolder:
         except DataFolderError:
             self.close()
             raise
+
+    def _lock(self) -> None:
+        # The lock belongs to the open file, so it is held until Java, which inherits it, is gone too.
+        give_up = time.monotonic() + _DYING_S
+        while True:
+            try:
+                return fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise
+            time.sleep(_LOOK_S)
 
     def close(self) -> None:
         """Give the folder back."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ def _formatted(folder: Path, version: str = KAFKA_VERSION, cluster: str = "c", f
     return DataFolder(folder)
 
 
-def test_new_folder_is_made_and_locked(tmp_path: Path) -> None:
+def test_new_folder_is_made_and_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that does not exist is made; while it is held nobody else gets it."""
+    monkeypatch.setattr("services.broker.storage._DYING_S", 0.1)
     first, second = DataFolder(tmp_path / "a" / "b"), DataFolder(tmp_path / "a" / "b")
     first.open()
     with pytest.raises(DataFolderError, match="already running"):
@@ -29,6 +31,17 @@ def test_new_folder_is_made_and_locked(tmp_path: Path) -> None:
     first.close()
     second.open()
     second.close()
+
+
+def test_a_folder_that_is_being_given_back_is_waited_for(tmp_path: Path) -> None:
+    """Java that is still dying holds the folder of a killed broker for a moment; the next broker gets it."""
+    first, second = DataFolder(tmp_path), DataFolder(tmp_path)
+    first.open()
+    dying = threading.Timer(0.3, first.close)
+    dying.start()
+    second.open()
+    second.close()
+    dying.join()
 
 
 def test_own_folder_is_opened_again(tmp_path: Path) -> None:
