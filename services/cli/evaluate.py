@@ -38,6 +38,10 @@ def evaluate(  # noqa: PLR0913  (one option each)
     ] = False,
     shards: Annotated[int, typer.Option(help="User shards.", min=1)] = 1,
     exchange_events: Annotated[int, typer.Option(help="Events of all shards between two exchanges.", min=1)] = 100,
+    steady: Annotated[
+        bool,
+        typer.Option("--steady", help="Exchange no sooner while several shards share a young model, as services do."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of initial values and draws.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Use only the first events.", min=1)] = None,
     json_file: Annotated[
@@ -53,7 +57,7 @@ def evaluate(  # noqa: PLR0913  (one option each)
     """
     data = read(events, items, limit)
     config = config_for(data, exclude_seen=exclude_seen, seed=seed)
-    simulation = Simulation(data, config, shards, exchange_events)
+    simulation = Simulation(data, config, shards, exchange_events, steady=steady)
     started = time.monotonic()
     with _progress() as bar:
         task = bar.add_task("events", total=len(data))
@@ -61,7 +65,7 @@ def evaluate(  # noqa: PLR0913  (one option each)
     found = report(result, config)
     found["first occurrences"] = first_occurrences(data, seed)
     found["seconds"] = round(time.monotonic() - started, 1)
-    found["shards"], found["exchange events"] = shards, exchange_events
+    found["shards"], found["exchange events"], found["steady"] = shards, exchange_events, steady or shards == 1
     show(found)
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=1), "utf-8")
@@ -139,6 +143,6 @@ def show(found: dict[str, Any]) -> None:
         )
     out.print(
         f"{count(found['events'])} events in {found['seconds']:.0f} s, {found['shards']} shard(s), an exchange every "
-        f"{found['exchange events']} events; {found['delta bytes per event']:.0f} bytes of item-deltas per event; "
+        f"{found['exchange events']} events{'' if found['steady'] else ', sooner while the model is young'}; {found['delta bytes per event']:.0f} bytes of item-deltas per event; "
         f"replicas {found['divergence']:.1%} apart before an exchange"
     )

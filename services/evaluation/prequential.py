@@ -1,8 +1,9 @@
 """Rank every event before learning from it, with N user shards that exchange deltas every K events.
 
 Each shard is a Learner, each item partition an ItemOwner: the classes that the services run. Every K events of
-all shards, the owners fold the shards' deltas, and every replica takes in the sweeps. Inside of a batch a shard
-learns event by event, so one shard's ranks are strictly prequential whatever K is.
+all shards, the owners fold the shards' deltas, and every replica takes in the sweeps; sooner while several shards
+share a young model, as in the services. Inside of a batch a shard learns event by event, so one shard's ranks are
+strictly prequential whatever K is.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from services.model.kernels.view import MIX
 from services.model.learner import Learner
 from services.model.owner import ItemOwner
 from services.model.rows import DeltaSet
+from services.model.young import exchange_after
 
 DIVERGENCE_EVERY = 20
 """Exchanges between two looks at how far the replicas are apart."""
-_YOUNG_SHARE, _YOUNG_LEAST = 16, 100
-"""While a stream is young, growing exchanges come after one in so many of its events, and after so many at least."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Simulation:
     """Shards, owners, and the exchange between them."""
 
     def __init__(
-        self, events: Stream, config: ModelConfig, shards: int, exchange_events: int, *, growing: bool = False
+        self, events: Stream, config: ModelConfig, shards: int, exchange_events: int, *, steady: bool = False
     ) -> None:
         """Make the shards.
 
@@ -61,8 +61,7 @@ class Simulation:
             config: of the model.
             shards: user shards.
             exchange_events: events of all shards between two exchanges.
-            growing: exchange more often at first, a sixteenth of the events so far apart and at least 100: as services
-                do, which exchange by time, where the traffic grows with the age of the system.
+            steady: exchange no sooner while several shards share a young model.
 
         Raises:
             ValueError: there is less than one shard, or one event between exchanges.
@@ -71,7 +70,7 @@ class Simulation:
             raise ValueError("shards and exchange_events must be at least 1")
         self._stream = events
         self._exchange_events = exchange_events
-        self._growing = growing
+        self._waits = shards > 1 and not steady
         self.learners = [Learner(config) for _ in range(shards)]
         self.owners = [ItemOwner(config, p) for p in range(config.item_partitions)]
         self._batches = Batches(events, config.item_partitions)
@@ -111,9 +110,8 @@ class Simulation:
 
     def _between(self, done: int) -> int:
         """Events until the next exchange."""
-        if not self._growing:
-            return self._exchange_events
-        return min(self._exchange_events, max(_YOUNG_LEAST, done // _YOUNG_SHARE))
+        young = exchange_after(done) if self._waits else None
+        return self._exchange_events if young is None else min(self._exchange_events, young)
 
     def _learn(self, batch: int, first: int, last: int, *, probe: bool) -> Iterator[dict[int, DeltaSet]]:
         at = np.arange(first, last)

@@ -125,6 +125,10 @@ class FeatureExtraction:
             self._expire(self._tables[partition], owed)
             _write(partition, owed, out)
 
+    def appetite(self, _now_ms: int) -> int | None:
+        """Whatever there is."""
+        return None
+
     def wake_at(self) -> int | None:
         """Never: nothing happens without input."""
         return None

@@ -345,7 +345,7 @@ def list_append(pool: Lists, row: int, key: Any) -> Any:
 
 
 @kernel
-def _list_of(pool: Lists, row: int, wanted: int) -> Any:
+def list_room(pool: Lists, row: int, wanted: int) -> Any:
     """Give a row a new list of as many entries, at most the limit, to be filled in; returns (place, entries)."""
     n = min(wanted, pool.sizes[len(pool.sizes) - 1])
     list_clear(pool, row)
@@ -359,7 +359,7 @@ def _list_of(pool: Lists, row: int, wanted: int) -> Any:
 def lists_set(pool: Lists, rows: I64, ptr: I64, keys: Any) -> None:
     """Replace the lists of rows by keys[ptr[i]:ptr[i + 1]] (at most the limit of each)."""
     for i in range(len(rows)):
-        at, n = _list_of(pool, rows[i], ptr[i + 1] - ptr[i])
+        at, n = list_room(pool, rows[i], ptr[i + 1] - ptr[i])
         for j in range(n):
             pool.keys[at + j] = keys[ptr[i] + j]
 
@@ -377,7 +377,7 @@ def lists_get(pool: Lists, rows: I64, ptr: I64, keys: Any) -> None:
 def valued_set(pool: Lists, rows: I64, ptr: I64, keys: Any, values: Any) -> None:
     """`lists_set` with the one value of every entry; of lists past the limit the last entries stay."""
     for i in range(len(rows)):
-        at, n = _list_of(pool, rows[i], ptr[i + 1] - ptr[i])
+        at, n = list_room(pool, rows[i], ptr[i + 1] - ptr[i])
         for j in range(n):
             pool.keys[at + j] = keys[ptr[i + 1] - n + j]
             pool.values[at + j, 0] = values[ptr[i + 1] - n + j]

@@ -303,6 +303,16 @@ class Replica:
         """Numbers of the own batches that this partition's owner has not folded yet."""
         return [p.batch for p in self._pending[partition]]
 
+    def oldest_pending(self) -> int | None:
+        """Number of the oldest own batch that some owner has not folded yet."""
+        return min((queue[0].batch for queue in self._pending if queue), default=None)
+
+    def events(self) -> float:
+        """Weight of all events so far, of every shard as far as it is known here."""
+        row = self.system_row()
+        # The last half-life is the one that never decays.
+        return float(self.system.table.stores["totals"].data[row, -2]) if row >= 0 else 0.0
+
     def rows_bytes(self) -> int:
         """Resident bytes of all rows."""
         return sum(table.table.nbytes() for table in self.tables)

@@ -99,6 +99,10 @@ class ItemShard:
         self._pace.swept(now_ms, sum(map(len, keys)) + sum(len(value) for value in values if value))
         self._clean_wanted.discard(owned.partition)
 
+    def appetite(self, _now_ms: int) -> int | None:
+        """Whatever there is."""
+        return None
+
     def wake_at(self) -> int | None:
         """When the next sweep is due (Unix ms); None when there is nothing to publish."""
         return self._pace.due_ms if any(owned.changed for owned in self._owned.values()) else None

@@ -33,7 +33,8 @@ def processors(settings: ModelUpdateSettings, shard: str) -> list[Processor]:
     chosen: list[Processor] = []
     if settings.role in ("both", "user"):
         # A step has no more records than a batch of the runtime.
-        chosen.append(UserShard(config, shard, min(settings.learn_max_events, settings.batch_max_records)))
+        most = min(settings.learn_max_events, settings.batch_max_records)
+        chosen.append(UserShard(config, shard, most, settings.user_partitions))
     if settings.role in ("both", "item"):
         chosen.append(ItemShard(config, settings.sweep_min_ms, settings.sweep_bytes_per_s))
     return chosen

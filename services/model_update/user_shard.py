@@ -11,6 +11,7 @@ from services.contracts.inner.sweeps import SweepReader
 from services.contracts.topics import MAX_MESSAGE_BYTES
 from services.model.config import ModelConfig
 from services.model_update import decoders
+from services.model_update.ahead import Ahead
 from services.model_update.learning import BatchLearner, Learned, Part
 from services.model_update.mismatch import check_layout, unreadable
 from services.model_update.users import UserRows
@@ -45,13 +46,15 @@ class UserShard:
     name = NAME
     inputs = Inputs(leading=FEATURES, tables=(ITEM_ROWS,), state=(USER_ROWS,))
 
-    def __init__(self, config: ModelConfig, shard: str, max_events: int) -> None:
+    def __init__(self, config: ModelConfig, shard: str, max_events: int, partitions: int | None = None) -> None:
         """Make the processor.
 
         Args:
             config: the learner.
             shard: stable name of this replica, in every delta and seal.
             max_events: records of the largest learning batch.
+            partitions: of the users, in all. A shard that owns a part of them waits for the item shards while the
+                model is young; without this number, none waits.
         """
         self.decoders: dict[str, Decoder] = {
             FEATURES: as_it_came,
@@ -62,6 +65,7 @@ class UserShard:
         self._model = config.to_record()
         self._shard = shard
         self._max_events = max_events
+        self._partitions = partitions
         self._full = _FULL * max_events
         self.start(0)
 
@@ -73,9 +77,17 @@ class UserShard:
         self._learner = BatchLearner(self._config, self._users, epoch)
         self._sweeps = SweepReader()
         self._clock: dict[str, int] = {}
+        self._ahead = Ahead(self._partitions)
+        self._owned: set[int] = set()
 
     def open(self, partition: int) -> None:
         """Start owning the users of a partition: their rows come with the restore."""
+        self._owned.add(partition)
+
+    def appetite(self, now_ms: int) -> int | None:
+        """What may be learned ahead of the item shards."""
+        replica = self._learner.learner.replica
+        return self._ahead.room(replica.events(), replica.oldest_pending(), len(self._owned), now_ms)
 
     def load(self, slice_: Slice) -> None:
         """Take in user rows (while a partition is restored) and item rows, sweep by whole sweep.
@@ -114,6 +126,7 @@ class UserShard:
         for learning_batch in split(parts, self._max_events):
             learned = self._learner.learn(learning_batch, self._batch)
             self._send(learned, out, behind=sum(len(part.offsets) for part in learning_batch) >= self._full)
+            self._ahead.sent(self._batch, learned.events, batch.now_ms)
             self._batch += 1
             for partition, offset, error in learned.refused:
                 out.refuse(FEATURES, partition, offset, str(error), type(error).__name__)
@@ -158,6 +171,7 @@ class UserShard:
 
     def close(self, partition: int) -> None:
         """Stop owning the users of a partition."""
+        self._owned.discard(partition)
         self._users.close(partition)
 
 

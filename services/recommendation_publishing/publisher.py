@@ -144,6 +144,10 @@ class Publisher:
         for partition, end in self._ends.items():
             out.covered(ROWS, partition, self._policy.position(partition, end))
 
+    def appetite(self, _now_ms: int) -> int | None:
+        """Whatever there is."""
+        return None
+
     def wake_at(self) -> int | None:
         """When the next list or report of quality is due (Unix ms); lists of events wait for the model."""
         if not self._engine.ready:

@@ -132,8 +132,15 @@ class Loop:
         began = self._spent("other", began)
         self._restorer.pump(_RESTORE_WAIT_S if self._restorer.busy else 0)
         began = self._spent("load", began)
-        grouped = self._collect()
-        self._spent("poll", began)
+        appetite = self.processor.appetite(self._clock_ms())
+        if appetite == 0:
+            grouped: Grouped = {}
+            # What is waited for comes with the tables.
+            self._restorer.pump(_RESTORE_WAIT_S)
+            self._spent("held", began)
+        else:
+            grouped = self._collect(appetite)
+            self._spent("poll", began)
         try:
             self._step(grouped)
         except AbortedError:
@@ -151,21 +158,20 @@ class Loop:
 
     # --- one step -----------------------------------------------------------------------------------------------
 
-    def _collect(self) -> Grouped:
+    def _collect(self, appetite: int | None) -> Grouped:
         settings = self.settings
+        limit = settings.batch_max_records if appetite is None else min(appetite, settings.batch_max_records)
         if self._restorer.busy or not self.tasks.all_running():
             # Others wait for a restore: take what is there, and come back.
             wait_s = 0 if self._restorer.busy else _RESTORE_WAIT_S
-            return self._source.drain(settings.batch_max_records, wait_s)
+            return self._source.drain(limit, wait_s)
         idle_s = _IDLE_S
         wake = self.processor.wake_at()
         if wake is not None:
             idle_s = min(idle_s, max(0.0, (wake - self._clock_ms()) / 1000))
         most_s = settings.commit_max_ms / 1000
         least_s = min(max(settings.commit_min_ms / 1000, _GATHER_WRITES * self._write_s), most_s)
-        grouped = self._source.collect(
-            settings.batch_max_records, idle_s, least_s, most_s, self.processor.inputs.patient
-        )
+        grouped = self._source.collect(limit, idle_s, least_s, most_s, self.processor.inputs.patient)
         if grouped:
             # What other services said of the items meanwhile belongs to this batch.
             self._restorer.pump(0)

@@ -211,6 +211,13 @@ class Processor(Protocol):
     def wake_at(self) -> int | None:
         """When the next step is due even without input (Unix ms on the runtime's clock), or None."""
 
+    def appetite(self, now_ms: int) -> int | None:
+        """Most leading records that the next step may have; None: as many as the runtime gives.
+
+        0: none for now. Tables are still read, and what they bring may change the answer. Asked before every batch,
+        so it must not stay 0 without end.
+        """
+
     def dump(self, partition: int) -> Iterable[tuple[str, bytes, bytes]] | None:
         """Every state record of the partition as (topic, key, value): what a local checkpoint stores.
 

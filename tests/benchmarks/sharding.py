@@ -3,8 +3,8 @@
 Full-catalogue HR@10 and NDCG@10 with 1, 2, 4 and 8 user shards on the same stream, exchanges paced in events; how
 far the replicas' item vectors are from the owners' just before an exchange; bytes of item-deltas per event. Without
 --events, on a synthetic stream of 1 M items: the bytes that a large catalogue costs. With --stale, the rows of several
-shards as they would be if nothing were lost but time. With --growing, exchanges are a sixteenth of the events so far
-apart, from 100 to K. With --live, the last row once more through the real topics (minutes for 20,000 events, so with
+shards as they would be if nothing were lost but time. With --steady, shards do not exchange sooner while the model is
+young. With --live, the last row once more through the real topics (minutes for 20,000 events, so with
 --limit).
 """
 
@@ -72,7 +72,7 @@ def main(
     limit: Annotated[int | None, typer.Option()] = None,
     exchange_events: Annotated[str, typer.Option(help="Comma-separated.")] = "100,1000",
     shards: Annotated[str, typer.Option(help="Comma-separated.")] = "1,2,4,8",
-    growing: Annotated[bool, typer.Option("--growing", help="Exchange more often while the stream is young.")] = False,
+    steady: Annotated[bool, typer.Option("--steady", help="Exchange no sooner while the model is young.")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="What staleness alone costs (sharding_stale.py).")] = False,
     live: Annotated[bool, typer.Option("--live", help="The last row once more, through the real topics.")] = False,
 ) -> None:
@@ -85,7 +85,7 @@ def main(
     for exchange in (int(each) for each in exchange_events.split(",")):
         for count in (int(each) for each in shards.split(",")):
             config = config_for(data, exclude_seen=exclude_seen)
-            simulation = (Stale if stale and count > 1 else Simulation)(data, config, count, exchange, growing=growing)
+            simulation = (Stale if stale and count > 1 else Simulation)(data, config, count, exchange, steady=steady)
             started = time.process_time()
             result = simulation.run(rank_every=0 if large else 1)
             spent = time.process_time() - started
@@ -93,7 +93,7 @@ def main(
             largest = sorted(result.block_bytes.items(), key=lambda each: -each[1])[:4]
             table.add_row(
                 f"{count}{' stale' if type(simulation) is Stale else ''}",
-                f"{'up to ' if growing else ''}{exchange}",
+                f"{exchange}{' steady' if steady else ''}",
                 "" if large else f"{one['hr']:.4f}",
                 "" if large else f"{one['ndcg']:.4f}",
                 f"{np.mean(result.divergence):.2%}",

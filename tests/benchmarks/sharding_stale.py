@@ -22,10 +22,10 @@ class Stale(Simulation):
     """A simulation whose last learner, in no shard's place, learns everything."""
 
     def __init__(
-        self, events: Stream, config: ModelConfig, shards: int, exchange_events: int, *, growing: bool = False
+        self, events: Stream, config: ModelConfig, shards: int, exchange_events: int, *, steady: bool = False
     ) -> None:
         """As Simulation."""
-        super().__init__(events, config, shards, exchange_events, growing=growing)
+        super().__init__(events, config, shards, exchange_events, steady=steady)
         self.learners.append(Learner(config))
 
     def _learn(self, batch: int, first: int, last: int, *, probe: bool) -> Iterator[dict[int, DeltaSet]]:

@@ -91,6 +91,8 @@ class Echo:
         self.seen: list[bytes] = []
         self.epochs: list[int] = []
         self.size = 0
+        self.hunger: int | None = None
+        self.largest = 0
 
     @staticmethod
     def _decode(_key: bytes | None, value: bytes | None, _headers: Headers) -> Any:
@@ -116,6 +118,7 @@ class Echo:
 
     def step(self, batch: Batch, out: Outputs) -> None:
         """Echo."""
+        self.largest = max(self.largest, sum(len(slice_.offsets) for slice_ in batch.slices))
         for slice_ in batch.slices:
             for key, value in zip(slice_.keys, slice_.values, strict=True):
                 self.seen.append(value)
@@ -123,6 +126,10 @@ class Echo:
             out.observe("event_age_seconds", [0.1] * len(slice_.offsets))
             out.gauge("quality_events", len(self.seen), (("arm", "learner"),))
             out.count("interactions_total", len(slice_.offsets), (("fate", "late"),))
+
+    def appetite(self, _now_ms: int) -> int | None:
+        """As told."""
+        return self.hunger
 
     def wake_at(self) -> int | None:
         """No timer."""

@@ -30,6 +30,25 @@ def test_tables_first_then_everything_in_order(cluster: Cluster, settings: Runti
     assert running.loop.metrics.counter("records_in_total") == len(SOME)
 
 
+def test_a_processor_is_given_no_more_than_it_asks_for(
+    cluster: Cluster, settings: RuntimeSettings, running: Running
+) -> None:
+    """Without appetite nothing is processed while tables are still read; then batches are as small as asked for."""
+    running.echo.hunger = 0
+    cluster.produce(settings.topic_prefix + "in", SOME)
+    running.start()
+    held = (("part", "held"),)
+    running.until("held", lambda: running.loop.metrics.counter("seconds_total", held))
+    running.until("owned", lambda: list(running.loop.tasks) and running.loop.tasks.all_running())
+    cluster.produce(settings.topic_prefix + "words", [(b"hello", b"world")])
+    running.until("the table is read", lambda: running.echo.words)
+    assert running.echo.seen == []
+    running.echo.hunger = 7
+    running.until("echoed", lambda: len(running.echo.seen) >= len(SOME))
+    assert running.echo.seen == [value for _, value in SOME]
+    assert running.echo.largest == 7
+
+
 def test_a_restart_goes_on_at_the_committed_position(
     cluster: Cluster, settings: RuntimeSettings, running: Running
 ) -> None:

@@ -15,7 +15,7 @@ DECORATORS = {"kernel", "inline", "allocating_kernel"}
 TWINS = {
     "test_arena.py::test_index_is_a_dict": "arena: index_find index_find_many _index_insert _index_remove"
     " _index_remove_many",
-    "test_arena.py::test_lists_are_lists": "arena: list_append list_clear list_reserve lists_get lists_set _list_of",
+    "test_arena.py::test_lists_are_lists": "arena: list_append list_clear list_reserve lists_get lists_set list_room",
     "test_arena.py::test_tidying_keeps_the_lists": "arena: _pack",
     "test_arena.py::test_little_idle_memory_is_left_alone": "arena: _idle_entries",
     "kernels/test_small.py::test_lists_with_a_value": "arena: valued_get valued_set",
@@ -95,7 +95,7 @@ TWINS = {
     "test_packed_users.py::test_records_are_what_the_decoder_gives":
         "kernels.packed_users: read_records _bytes _chunk_of _number _read_row",
     "test_packed_users.py::test_rows_that_are_copied_are_those_that_are_loaded":
-        "kernels.packed_users: set_users _set_list; kernels.lists: list_room",
+        "kernels.packed_users: set_users _set_list",
     "test_packed_users.py::test_written_records_are_the_codecs":
         "kernels.packed_users: write_users _put_head _put_list _put_name _put_number _put_row",
     "test_packed_users.py::test_rows_of_another_layout_are_refused_as_loaded_ones_are": "kernels.packed_users: misfit",

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from services.model.arena import Lists
+from services.model.arena import Lists, list_room
 from services.model.arrays import I64, U8, U32
 from services.model.jit import kernel
-from services.model.kernels.lists import list_room
 from services.model.kernels.wire import (
     LONGEST_NUMBER,
     get_bytes,
@@ -209,15 +208,13 @@ def set_rows(t: ItemRows, values: U8, fields: I64, rows: I64) -> None:
         at = fields[i, 2 + 2 * (_NEAR - _POP)]
         put_bytes(t.sums, row * w[_W_SUMS], values, at, w[_W_SUMS])
         at += w[_W_SUMS]
-        n = (fields[i, 3 + 2 * (_NEAR - _POP)] - w[_W_SUMS]) // (_KEY + width)
-        to = list_room(t.near, row, n)
+        to, n = list_room(t.near, row, (fields[i, 3 + 2 * (_NEAR - _POP)] - w[_W_SUMS]) // (_KEY + width))
         for e in range(to, to + n):
             put_bytes(t.near_keys, e * _KEY, values, at, _KEY)
             put_bytes(t.near_values, e * width, values, at + _KEY, width)
             at += _KEY + width
-        size = fields[i, 3 + 2 * (_CONTENT - _POP)]
-        to = list_room(t.content, row, size // _WORD)
-        put_bytes(t.content_keys, to * _WORD, values, fields[i, 2 + 2 * (_CONTENT - _POP)], size)
+        to, n = list_room(t.content, row, fields[i, 3 + 2 * (_CONTENT - _POP)] // _WORD)
+        put_bytes(t.content_keys, to * _WORD, values, fields[i, 2 + 2 * (_CONTENT - _POP)], n * _WORD)
 
 
 @kernel

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from services.model.arena import Lists
+from services.model.arena import Lists, list_room
 from services.model.arrays import I64, U8
 from services.model.jit import kernel
-from services.model.kernels.lists import list_room
 from services.model.kernels.packed import Form
 from services.model.kernels.wire import (
     LONGEST_NUMBER,
@@ -235,8 +234,8 @@ def _set_list(  # noqa: PLR0913, PLR0917  (a pool with its bytes, and two places
     pool: Lists, keys: U8, values: U8, width: int, row: int, buffer: U8, key: int, value: int, entries: int
 ) -> None:
     """Give a row the list of which the keys and the values lie at these places; past the limit the last stay."""
-    n = min(entries, pool.sizes[len(pool.sizes) - 1])
-    at, left_out = list_room(pool, row, n), entries - n
+    at, n = list_room(pool, row, entries)
+    left_out = entries - n
     put_bytes(keys, at * width, buffer, key + left_out * width, n * width)
     put_bytes(values, at * _WORD, buffer, value + left_out * _WORD, n * _WORD)
 

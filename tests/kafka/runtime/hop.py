@@ -111,6 +111,10 @@ class Hop:
                 out.send(OUT, key, json.dumps(answer).encode(), slice_.partition)
                 out.send(STATE, key, str(count).encode(), slice_.partition)
 
+    def appetite(self, _now_ms: int) -> int | None:
+        """Whatever there is."""
+        return None
+
     def wake_at(self) -> int | None:
         """No timer."""
 

@@ -105,16 +105,18 @@ def test_shards_converge_to_the_owners(chains: Stream) -> None:
     assert figures(result.rank)["hr"] > 0.8 * figures(alone.rank)["hr"]
 
 
-def test_exchanges_grow_with_the_stream() -> None:
-    """A young stream is exchanged every 100 events, then every sixteenth of it, up to the limit, and to its end."""
+def test_shards_exchange_sooner_while_the_model_is_young() -> None:
+    """Several shards exchange after 100 events, then after a sixteenth of all, up to the limit; one shard, or many
+    told to be steady, by the limit from the start."""
     data = stream([(f"u{at % 40}", f"i{at % 7}", NOW + at * 1000) for at in range(2000)], [])
     ends: list[int] = []
-    result = Simulation(data, CONFIG, 2, 110, growing=True).run(progress=ends.append)
+    result = Simulation(data, CONFIG, 2, 110).run(progress=ends.append)
     assert ends == [*range(100, 1701, 100), 1806, 1916, 2000]
     assert (result.rank >= -1).all()
-    assert (
-        Simulation(data, CONFIG, 2, 100, growing=True).run().rank == Simulation(data, CONFIG, 2, 100).run().rank
-    ).all()
+    for simulation in (Simulation(data, CONFIG, 1, 110), Simulation(data, CONFIG, 2, 110, steady=True)):
+        ends.clear()
+        simulation.run(progress=ends.append)
+        assert ends == [*range(110, 2000, 110), 2000]
 
 
 def test_arguments_are_checked(chains: Stream) -> None:

@@ -51,6 +51,10 @@ class Sum:
                 sums[key] = sums.get(key, 0) + value
                 out.send("sums", key, str(sums[key]).encode(), slice_.partition)
 
+    def appetite(self, _now_ms: int) -> int | None:
+        """Whatever there is."""
+        return None
+
     def wake_at(self) -> int | None:
         """No timer."""
         return None
