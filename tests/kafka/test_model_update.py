@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from services.contracts.inner.item_deltas import DELTAS_KEY
 from services.contracts.inner.user_state import split_key
 from services.contracts.keys import partition_of
 from services.model_update import decoders
-from tests.kafka.system import System, system
+from tests.kafka.system import Process, System, system
 from tests.unit.model_update.world import Event, event_record
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -63,7 +64,7 @@ class Stream:
         return all(clocks[one.partition] > one.offset for one in deltas)
 
 
-def seals(loop: System) -> Sequence[dict[str, object]]:
+def seals(loop: System) -> Sequence[dict[str, Any]]:
     """The seals in order."""
     decoded = [decoders.deltas(one.key, one.value) for one in loop.read("item-deltas")]
     return [record for record in decoded if record["kind"] == "seal"]
@@ -103,6 +104,32 @@ def test_a_rebalance_in_the_middle(loop: System, protocol: str) -> None:
 def _both_learn(loop: System, stream: Stream) -> bool:
     stream.produce(20)
     return {seal["s"] for seal in seals(loop)} == {"a", "b"}
+
+
+def test_shards_share_a_young_model(loop: System) -> None:
+    """Two replicas have no more than 100 events under way while the model is young, and learn all of a backlog."""
+    loop.settings.update(membership="dynamic")
+    processes = [loop.start(SERVICE, name) for name in ("a", "b")]
+    for process in processes:
+        process.ready()
+    loop.wait("two partitions each", lambda: [_owned(process) for process in processes] == [2, 2])
+    stream = Stream(loop)
+    stream.produce(600)
+    loop.wait("learned", stream.learned)
+    assert [process.terminate() for process in processes] == [0, 0]
+    assert {seal["s"] for seal in seals(loop)} == {"a", "b"}
+    assert sum(seal["events"] for seal in seals(loop)) == 600
+    assert max(seal["events"] for seal in seals(loop)) <= 50
+    loop.assert_rebuilt()
+
+
+def _owned(process: Process) -> int:
+    """User partitions of a replica, by its log."""
+    counts = {
+        name: sum(len(event["partitions"]) for event in process.events(name) if event["processor"] == "user-shard")
+        for name in ("group.assigned", "group.revoked")
+    }
+    return counts["group.assigned"] - counts["group.revoked"]
 
 
 @pytest.mark.parametrize("checkpoint", ["kept", "deleted", "corrupted"])
