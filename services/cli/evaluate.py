@@ -141,8 +141,9 @@ def show(found: dict[str, Any]) -> None:
             f"First occurrences among items never seen: HR@10 {first['hr']:.4f}, HR@50 {first['hr50']:.4f}, "
             f"mean percentile {first['percentile']:.3f} ({count(first['events'])} events)"
         )
+    sooner = "" if found["steady"] else ", sooner while the model is young"
     out.print(
         f"{count(found['events'])} events in {found['seconds']:.0f} s, {found['shards']} shard(s), an exchange every "
-        f"{found['exchange events']} events{'' if found['steady'] else ', sooner while the model is young'}; {found['delta bytes per event']:.0f} bytes of item-deltas per event; "
-        f"replicas {found['divergence']:.1%} apart before an exchange"
+        f"{found['exchange events']} events{sooner}; {found['delta bytes per event']:.0f} bytes of item-deltas per "
+        f"event; replicas {found['divergence']:.1%} apart before an exchange"
     )

@@ -18,8 +18,8 @@ class Ahead:
     there are no others.
     """
 
-    def __init__(self, partitions: int | None) -> None:
-        """`partitions`: of the users, in all; None: never wait."""
+    def __init__(self, partitions: int) -> None:
+        """`partitions`: of the users, in all."""
         self._partitions = partitions
         self._sent: dict[int, tuple[int, int]] = {}
 
@@ -37,7 +37,7 @@ class Ahead:
             now_ms: the time, Unix ms.
         """
         most = exchange_after(learned)
-        if most is None or self._partitions is None or owned >= self._partitions:
+        if most is None or owned >= self._partitions:
             self._sent.clear()
             return None
         self._sent = {batch: sent for batch, sent in self._sent.items() if oldest is not None and batch >= oldest}

@@ -34,7 +34,7 @@ def processors(settings: ModelUpdateSettings, shard: str) -> list[Processor]:
     if settings.role in ("both", "user"):
         # A step has no more records than a batch of the runtime.
         most = min(settings.learn_max_events, settings.batch_max_records)
-        chosen.append(UserShard(config, shard, most, settings.user_partitions))
+        chosen.append(UserShard(config, shard, most, waits=True))
     if settings.role in ("both", "item"):
         chosen.append(ItemShard(config, settings.sweep_min_ms, settings.sweep_bytes_per_s))
     return chosen

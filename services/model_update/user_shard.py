@@ -46,15 +46,14 @@ class UserShard:
     name = NAME
     inputs = Inputs(leading=FEATURES, tables=(ITEM_ROWS,), state=(USER_ROWS,))
 
-    def __init__(self, config: ModelConfig, shard: str, max_events: int, partitions: int | None = None) -> None:
+    def __init__(self, config: ModelConfig, shard: str, max_events: int, *, waits: bool = False) -> None:
         """Make the processor.
 
         Args:
             config: the learner.
             shard: stable name of this replica, in every delta and seal.
             max_events: records of the largest learning batch.
-            partitions: of the users, in all. A shard that owns a part of them waits for the item shards while the
-                model is young; without this number, none waits.
+            waits: for the item shards, while several replicas share a young model.
         """
         self.decoders: dict[str, Decoder] = {
             FEATURES: as_it_came,
@@ -65,7 +64,7 @@ class UserShard:
         self._model = config.to_record()
         self._shard = shard
         self._max_events = max_events
-        self._partitions = partitions
+        self._waits = waits
         self._full = _FULL * max_events
         self.start(0)
 
@@ -77,7 +76,7 @@ class UserShard:
         self._learner = BatchLearner(self._config, self._users, epoch)
         self._sweeps = SweepReader()
         self._clock: dict[str, int] = {}
-        self._ahead = Ahead(self._partitions)
+        self._ahead = Ahead(self._config.user_partitions)
         self._owned: set[int] = set()
 
     def open(self, partition: int) -> None:
@@ -86,6 +85,8 @@ class UserShard:
 
     def appetite(self, now_ms: int) -> int | None:
         """What may be learned ahead of the item shards."""
+        if not self._waits:
+            return None
         replica = self._learner.learner.replica
         return self._ahead.room(replica.events(), replica.oldest_pending(), len(self._owned), now_ms)
 

@@ -33,10 +33,10 @@ def test_an_older_model_is_learned_in_larger_steps_and_a_grown_one_freely() -> N
 
 
 def test_who_owns_all_users_waits_for_nobody() -> None:
-    """There are no others whose events would be missing; without a number of partitions no shard waits."""
-    for ahead, owned in ((Ahead(2), 2), (Ahead(None), 1)):
-        ahead.sent(0, 1000, 0)
-        assert ahead.room(0, 0, owned, 0) is None
+    """There are no others whose events would be missing."""
+    ahead = Ahead(partitions=2)
+    ahead.sent(0, 1000, 0)
+    assert ahead.room(0, 0, 2, 0) is None
 
 
 def test_item_shards_that_are_away_are_not_waited_for() -> None:
@@ -53,7 +53,7 @@ class Waiting(World):
 
     def user_shard(self, number: int) -> UserShard:
         """A new process of the user shard with this number."""
-        return UserShard(self.config, f"shard-{number}", self.max_events, USER_PARTITIONS)
+        return UserShard(self.config, f"shard-{number}", self.max_events, waits=True)
 
 
 def test_shards_of_a_young_model_learn_as_item_rows_come_back() -> None:
