@@ -79,7 +79,10 @@ DOCS: dict[str, str] = {
     "assigns_total": "Partitions assigned by the group.",
     "incarnations_total": "Times that everything was read anew: at the start and after aborts.",
     "lost_total": "Partitions lost (taken away without asking).",
-    "seconds_total": "The loop's time by part: poll, load, decode, step, produce_commit, checkpoint, other.",
+    "seconds_total": (
+        "The loop's time by part: poll, load, decode, step, produce_commit, checkpoint, held (waiting for item shards "
+        "while the model is young), other."
+    ),
     "steps_total": "Steps committed.",
     "epoch": "Epoch of the running incarnation.",
     "lag": "Records between the position and the end of the log, by topic and partition.",

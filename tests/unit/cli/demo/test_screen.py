@@ -32,7 +32,9 @@ def test_a_step_shows_no_figures_of_an_earlier_moment(monkeypatch: pytest.Monkey
 def test_a_long_step_is_folded() -> None:
     """In the panel no message is cropped, on a console whose lines are as long as their text too."""
     text = StringIO()
-    with Screen(Console(file=text, width=40, soft_wrap=True, force_terminal=True)) as shown:
+    # A terminal that calls itself dumb gets no panel.
+    kind = {"TERM": "xterm-256color"}
+    with Screen(Console(file=text, width=40, soft_wrap=True, force_terminal=True, _environ=kind)) as shown:
         shown.step("fetching Kafka into /a/folder/with/quite/a/long/name/behind/others, which takes a while")
     inside = "".join(line.strip("│ ") for line in text.getvalue().splitlines() if "│" in line)
     assert "long/name/behind/others" in inside
