@@ -15,7 +15,7 @@ class Ahead:
     """The learning batches whose deltas are not folded yet, and how much may be learned beside them.
 
     A shard that owns all users waits for nobody: what others learn is what it misses until rows are exchanged, and
-    there are no others.
+    there are no others. One that owns none has nothing to wait with.
     """
 
     def __init__(self, partitions: int) -> None:
@@ -37,7 +37,7 @@ class Ahead:
             now_ms: the time, Unix ms.
         """
         most = exchange_after(learned)
-        if most is None or owned >= self._partitions:
+        if most is None or not 0 < owned < self._partitions:
             self._sent.clear()
             return None
         self._sent = {batch: sent for batch, sent in self._sent.items() if oldest is not None and batch >= oldest}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.contracts.inner.item_deltas import SEAL_KEY
 from services.model.young import GROWN_EVENTS
 from services.model_update import decoders
@@ -32,11 +34,12 @@ def test_an_older_model_is_learned_in_larger_steps_and_a_grown_one_freely() -> N
     assert ahead.room(GROWN_EVENTS, 0, 1, 0) is None
 
 
-def test_who_owns_all_users_waits_for_nobody() -> None:
-    """There are no others whose events would be missing."""
+@pytest.mark.parametrize("owned", [0, 2])
+def test_who_owns_all_users_or_none_waits_for_nobody(owned: int) -> None:
+    """There are no others whose events would be missing, or no events to wait with."""
     ahead = Ahead(partitions=2)
     ahead.sent(0, 1000, 0)
-    assert ahead.room(0, 0, 2, 0) is None
+    assert ahead.room(0, 0, owned, 0) is None
 
 
 def test_item_shards_that_are_away_are_not_waited_for() -> None:
