@@ -65,7 +65,7 @@ def evaluate(  # noqa: PLR0913  (one option each)
     found = report(result, config)
     found["first occurrences"] = first_occurrences(data, seed)
     found["seconds"] = round(time.monotonic() - started, 1)
-    found["shards"], found["exchange events"], found["steady"] = shards, exchange_events, steady or shards == 1
+    found["shards"], found["exchange events"], found["steady"] = shards, exchange_events, not simulation.waits
     show(found)
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=1), "utf-8")

@@ -70,7 +70,8 @@ class Simulation:
             raise ValueError("shards and exchange_events must be at least 1")
         self._stream = events
         self._exchange_events = exchange_events
-        self._waits = shards > 1 and not steady
+        self.waits = shards > 1 and not steady
+        """Whether shards exchange sooner while the model is young."""
         self.learners = [Learner(config) for _ in range(shards)]
         self.owners = [ItemOwner(config, p) for p in range(config.item_partitions)]
         self._batches = Batches(events, config.item_partitions)
@@ -110,7 +111,7 @@ class Simulation:
 
     def _between(self, done: int) -> int:
         """Events until the next exchange."""
-        young = exchange_after(done) if self._waits else None
+        young = exchange_after(done) if self.waits else None
         return self._exchange_events if young is None else min(self._exchange_events, young)
 
     def _learn(self, batch: int, first: int, last: int, *, probe: bool) -> Iterator[dict[int, DeltaSet]]:

@@ -127,7 +127,8 @@ class UserShard:
         for learning_batch in split(parts, self._max_events):
             learned = self._learner.learn(learning_batch, self._batch)
             self._send(learned, out, behind=sum(len(part.offsets) for part in learning_batch) >= self._full)
-            self._ahead.sent(self._batch, learned.events, batch.now_ms)
+            if self._waits:
+                self._ahead.sent(self._batch, learned.events, batch.now_ms)
             self._batch += 1
             for partition, offset, error in learned.refused:
                 out.refuse(FEATURES, partition, offset, str(error), type(error).__name__)

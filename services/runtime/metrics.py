@@ -80,8 +80,8 @@ DOCS: dict[str, str] = {
     "incarnations_total": "Times that everything was read anew: at the start and after aborts.",
     "lost_total": "Partitions lost (taken away without asking).",
     "seconds_total": (
-        "The loop's time by part: poll, load, decode, step, produce_commit, checkpoint, held (waiting for item shards "
-        "while the model is young), other."
+        "The loop's time by part: poll, load, decode, step, produce_commit, checkpoint, held (the processor wants no "
+        "input for now), other."
     ),
     "steps_total": "Steps committed.",
     "epoch": "Epoch of the running incarnation.",

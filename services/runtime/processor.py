@@ -212,7 +212,7 @@ class Processor(Protocol):
         """When the next step is due even without input (Unix ms on the runtime's clock), or None."""
 
     def appetite(self, now_ms: int) -> int | None:
-        """Most leading records that the next step may have; None: as many as the runtime gives.
+        """Most records that the next step may have; None: as many as the runtime gives.
 
         0: none for now. Tables are still read, and what they bring may change the answer. Asked before every batch,
         so it must not stay 0 without end.

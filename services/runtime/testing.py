@@ -186,16 +186,13 @@ class Driver:
         for place, start in self._tables.items():
             self._tables[place] = self._load(place, start)
         turn = Turn(Batch(self.now_ms))
-        appetite = self.processor.appetite(self.now_ms)
+        left = self.processor.appetite(self.now_ms)
         for topic in sorted(self.tasks.inputs):
             for task in self.tasks:
-                most = limit
-                if topic == self.processor.inputs.leading and appetite is not None:
-                    most = appetite if limit is None else min(limit, appetite)
+                most = min((most for most in (limit, left) if most is not None), default=None)
                 found = self.logs.read((topic, task.partition), task.next[topic], most)
+                left = None if left is None else left - len(found)
                 if found:
-                    if appetite is not None and topic == self.processor.inputs.leading:
-                        appetite -= len(found)
                     decoder = self.processor.decoders[topic]
                     turn.take((topic, task.partition), task.next[topic], found, decoder)
         out = Outputs()
